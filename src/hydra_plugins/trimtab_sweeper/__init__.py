@@ -1,0 +1,1 @@
+"""Hydra plugin `hydra/sweeper=trimtab`. Hydra imports it at every start, so it imports nothing heavy."""

@@ -1,0 +1,1 @@
+"""Sources, checks, split, seal, preprocessing."""

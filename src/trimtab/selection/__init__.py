@@ -1,0 +1,1 @@
+"""Statistics of choosing and testing: pure functions on arrays."""

@@ -1,0 +1,1 @@
+"""The doors: one module per DVC stage. Each unpacks the configuration and calls plain functions."""

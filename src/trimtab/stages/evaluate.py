@@ -1,0 +1,311 @@
+"""The one look at the sealed test set: `python -m trimtab.stages.evaluate`. DVC experiments stop before it."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from trimtab import config
+from trimtab.data.ledger import Look, looks, take_look
+from trimtab.data.seal import open_test, test_fingerprint
+from trimtab.errors import SweepError
+from trimtab.paths import Paths, read_json, write_json
+from trimtab.stages.closing import closing, progress, require_prepared
+
+# torch, pandas and MLflow are imported where they are needed: most calls find nothing to do and end at once.
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from torch import nn
+
+    from trimtab.data.arrays import Arrays, Problem
+    from trimtab.data.preprocessing import Preprocessing
+    from trimtab.selection.bootstrap import Comparison
+
+CHAMPION = "champion"
+NEXT = "`make report`, `make predict FILE=new.csv`, `make serve`"
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files of this stage."""
+
+    folder: Path
+
+    @property
+    def metrics(self) -> Path:
+        """Scores and paired differences, or the word that the test set is sealed."""
+        return self.folder / "metrics.json"
+
+    @property
+    def predictions(self) -> Path:
+        """What each recipe says of each test row."""
+        return self.folder / "predictions.parquet"
+
+    @property
+    def model(self) -> Path:
+        """The champion's weights, preprocessing and configuration."""
+        return self.folder / "model"
+
+    @property
+    def plots(self) -> Path:
+        """What DVC plots: confusion or residuals."""
+        return self.folder / "plots"
+
+
+def evaluate(cfg: DictConfig) -> None:
+    """Looks at the test set, unless this is an experiment or the look has been taken."""
+    require_prepared(cfg)
+    paths = Paths.here()
+    out = Outputs(paths.stage("evaluate"))
+    choice = read_json(paths.stage("select") / "champion.json")
+    if os.environ.get("DVC_EXP_NAME"):
+        _stay_sealed(out, choice)
+        return
+    test = test_fingerprint(paths.prepared)
+    seen = [look for look in looks(paths.ledger, test) if look.champion == choice["id"]]
+    if seen and _is_of(out, choice, seen[0]):
+        closing(f"{choice['champion']} has had its look (number {seen[0].number})", out.metrics, NEXT)
+        return
+    _check_choice(choice, cfg)
+    look = take_look(paths.ledger, test, choice["id"], choice["data"]["name"])
+    _evaluate(cfg, choice, look, out)
+
+
+def _stay_sealed(out: Outputs, choice: dict[str, Any]) -> None:
+    import pandas as pd
+
+    note = "a DVC experiment chooses without the test set; `dvc exp apply` it, then `dvc repro` opens the seal"
+    for folder in (out.model, out.plots):
+        folder.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame({"target": []}).to_parquet(out.predictions)
+    write_json(out.metrics, {"sealed": True, "note": note, "champion": choice["champion"]})
+    closing("sealed: an experiment does not look at the test set", out.metrics, note)
+
+
+def _is_of(out: Outputs, choice: dict[str, Any], look: Look) -> bool:
+    """Whether the files are this champion's; another look of the same champion finds nothing new."""
+    if not (out.metrics.exists() and out.predictions.exists() and any(out.model.glob("*"))):
+        return False
+    have = read_json(out.metrics)
+    return have.get("id") == choice["id"] and have["look"] == {"number": look.number, "verdict": look.verdict}
+
+
+def _check_choice(choice: dict[str, Any], cfg: DictConfig) -> None:
+    if choice["data"]["data_hash"] != cfg.data.hash:
+        raise SweepError(
+            f"results/select chose among models of data {choice['data']['data_hash'][:12]}, but prepared are "
+            f"{cfg.data.hash[:12]}; run `dvc repro` (or sweep and select) before the seal is opened"
+        )
+
+
+def _evaluate(cfg: DictConfig, choice: dict[str, Any], look: Look, out: Outputs) -> None:
+    """Refits every recipe on train + val, then scores all of them on the same test rows."""
+    import pandas as pd
+
+    from trimtab.data.prepared import load_frames
+    from trimtab.data.preprocessing import Preprocessing
+
+    paths = Paths.here()
+    rows = pd.concat(load_frames(paths.prepared), ignore_index=True)
+    # Preprocessing is part of the recipe: it learns from all rows that the refit sees.
+    preprocessing = Preprocessing.load(paths.prepared / "preprocessing.joblib").refitted(rows)
+    known = preprocessing.arrays(rows)
+    seed = _seed(cfg.seed)
+    networks = dict(_refits(choice, known, preprocessing.problem, seed, cfg))
+    references = _references(known, preprocessing.problem)
+
+    sealed_rows = open_test(paths.prepared)
+    test = preprocessing.arrays(sealed_rows)
+    outputs = _outputs(networks, references, test, preprocessing.problem)
+    found = _compare(outputs, test, preprocessing.problem, cfg.evaluate.resamples)
+
+    _write_model(out.model, choice, networks[CHAMPION], preprocessing)
+    _write_predictions(out, preprocessing, sealed_rows, outputs)
+    scores = _as_json(found)
+    _register(
+        cfg,
+        choice,
+        look,
+        out.model,
+        preprocessing.raw(rows.head(5)),
+        scores["scores"][CHAMPION],
+    )
+    facts = {"sealed": False, "id": choice["id"], "look": {"number": look.number, "verdict": look.verdict}}
+    about = {
+        "champion": choice["champion"],
+        "data": choice["data"]["name"],
+        "rows": len(test.x),
+        "estimates": "model",
+        "metric": choice["metric"],
+        "refit_rows": len(known.x),
+        "refit_seed": seed,
+    }
+    write_json(out.metrics, {**facts, **about, **scores})
+    _say(found, look, choice, out)
+
+
+def _seed(study_seed: int) -> int:
+    """A seed that neither study nor selection had."""
+    return int.from_bytes(hashlib.sha256(f"{study_seed}/evaluate".encode()).digest()[:4], "big")
+
+
+def _refits(
+    choice: dict[str, Any], known: "Arrays", problem: "Problem", seed: int, cfg: DictConfig
+) -> Iterator[tuple[str, "nn.Module"]]:
+    """Champion, default and classic start, each for its own best number of epochs on its own schedule's horizon."""
+    from omegaconf import OmegaConf
+
+    from trimtab.stages import unpack
+    from trimtab.trial.train import refit
+
+    rows = {row["name"]: row for row in choice["candidates"]}
+    wanted = {CHAMPION: rows[choice["champion"]], **{n: rows[n] for n in ("default", "classic") if n in rows}}
+    with progress("refit", len(wanted)) as advance:
+        for name, row in wanted.items():
+            if row["epochs"] is not None:  # None: it diverged on every seed
+                recipe = unpack.recipe(OmegaConf.create(row["config"]))
+                recipe = replace(recipe, epochs=row["epochs"])
+                yield name, refit(recipe, known, problem, seed, unpack.device(cfg))
+            advance(name)
+
+
+def _references(known: "Arrays", problem: "Problem") -> dict[str, Any]:
+    """scikit-learn's linear model and histogram gradient boosting with their defaults."""
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    if problem.task == "regression":
+        models = {"ridge": Ridge(), "boosting": HistGradientBoostingRegressor(random_state=0)}
+    else:
+        weights = "balanced" if problem.class_weights else None
+        models = {
+            "logistic": LogisticRegression(max_iter=5000, class_weight=weights),
+            "boosting": HistGradientBoostingClassifier(random_state=0, class_weight=weights),
+        }
+    with progress("references", len(models)) as advance:
+        for name, model in models.items():
+            model.fit(known.x, known.y)
+            advance(name)
+    return models
+
+
+def _outputs(
+    networks: dict[str, "nn.Module"], references: dict[str, Any], test: "Arrays", problem: "Problem"
+) -> dict[str, "np.ndarray"]:
+    """Probabilities (rows, classes), or standardised predictions (rows, 1)."""
+    from trimtab.trial.train import predict
+
+    outputs = {name: predict(network, test.x, problem) for name, network in networks.items()}
+    for name, model in references.items():
+        regression = problem.task == "regression"
+        outputs[name] = model.predict(test.x)[:, None] if regression else model.predict_proba(test.x)
+    return outputs
+
+
+def _compare(outputs: dict[str, "np.ndarray"], test: "Arrays", problem: "Problem", resamples: int) -> "Comparison":
+    from trimtab.selection.bootstrap import classification, compare, regression
+    from trimtab.trial.metrics import score
+
+    classes = problem.task == "classification"
+    metrics = classification(test.y) if classes else regression(test.y, target_std=problem.target_std)
+    return compare(
+        outputs,
+        metrics,
+        lambda predicted: score(predicted, test.y, problem),
+        rows=len(test.y),
+        resamples=resamples,
+        seed=0,
+        champion=CHAMPION,
+    )
+
+
+def _write_model(folder: Path, choice: dict[str, Any], network: "nn.Module", preprocessing: "Preprocessing") -> None:
+    import torch
+
+    from trimtab.paths import atomic
+
+    row = next(r for r in choice["candidates"] if r["name"] == choice["champion"])
+    write_json(folder / "model.json", row["config"]["model"])
+    with atomic(folder / "weights.pt") as temporary:
+        torch.save(network.state_dict(), temporary)
+    preprocessing.save(folder / "preprocessing.joblib")
+
+
+def _write_predictions(
+    out: Outputs, preprocessing: "Preprocessing", rows: "pd.DataFrame", outputs: dict[str, "np.ndarray"]
+) -> None:
+    """Predictions of every recipe, and the champion's errors in the form that DVC plots."""
+    import pandas as pd
+
+    from trimtab.paths import atomic
+
+    target = rows[preprocessing.target].reset_index(drop=True)
+    decoded = {name: preprocessing.decode(output) for name, output in outputs.items()}
+    frames = [frame.add_prefix(f"{name}/") for name, frame in decoded.items()]
+    with atomic(out.predictions) as temporary:
+        pd.concat([target.rename("target"), *frames], axis=1).to_parquet(temporary, index=False)
+    said = decoded[CHAMPION]["prediction"]
+    if preprocessing.problem.task == "classification":
+        name, frame = "confusion.csv", pd.DataFrame({"actual": target, "predicted": said})
+    else:
+        name, frame = "residuals.csv", pd.DataFrame({"predicted": said, "residual": target - said})
+    for old in out.plots.glob("*.csv"):
+        old.unlink()
+    with atomic(out.plots / name) as temporary:
+        frame.to_csv(temporary, index=False)
+
+
+def _as_json(found: "Comparison") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(found)
+
+
+def _register(
+    cfg: DictConfig, choice: dict[str, Any], look: Look, model: Path, example: "pd.DataFrame", scores: dict[str, Any]
+) -> None:
+    """The champion into MLflow's registry, with the scores and the number of the look on its run."""
+    from trimtab.stages import unpack
+    from trimtab.tracking.registry import ChampionFiles, register_champion
+    from trimtab.tracking.runs import Parent, experiment
+
+    paths = Paths.here()
+    store = experiment(unpack.tracking(cfg.tracking), choice["data"]["name"])
+    if store is None:
+        return
+    study = paths.project / read_json(paths.stage("sweep") / "study.json")["folder"] / "mlflow.json"
+    tags = {"look": str(look.number), "verdict": look.verdict, "recipe": choice["champion"]}
+    with store.run(
+        f"test of {choice['champion']}",
+        {"tests": choice["id"]},
+        tags={**tags, "role": "evaluation"},
+        parent=Parent(**read_json(study)) if study.exists() else None,
+    ) as run:
+        run.write({f"test/{name}": interval["value"] for name, interval in scores.items()})
+    files = ChampionFiles(model / "weights.pt", model / "preprocessing.joblib", model / "model.json")
+    register_champion(store, run.run_id, files, example, tags)
+
+
+def _say(found: "Comparison", look: Look, choice: dict[str, Any], out: Outputs) -> None:
+    name = "accuracy" if "accuracy" in found.scores[CHAMPION] else "r2"
+    score = found.scores[CHAMPION][name]
+    better = [n for n, d in found.differences.items() if name in d and d[name].low > 0]
+    worse = [n for n, d in found.differences.items() if name in d and d[name].high < 0]
+    against = [f"clearly better than {', '.join(better)}"] if better else []
+    against += [f"clearly WORSE than {', '.join(worse)}"] if worse else []
+    label = "" if look.verdict == "first" else f" (look number {look.number}: exploratory)"
+    closing(
+        f"{choice['champion']}: test {name} {score.value:.4f} [{score.low:.4f}, {score.high:.4f}]{label}; "
+        + ("; ".join(against) or "cannot be told apart from the baselines"),
+        out.metrics,
+        NEXT,
+    )
+
+
+if __name__ == "__main__":
+    config.door(evaluate)

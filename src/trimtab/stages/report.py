@@ -1,0 +1,20 @@
+"""The page that explains what was found: `python -m trimtab.stages.report`."""
+
+from omegaconf import DictConfig
+
+from trimtab import config
+from trimtab.paths import Paths
+from trimtab.report.page import write_report
+from trimtab.stages.closing import closing
+
+
+def report(cfg: DictConfig) -> None:
+    """Writes results/report/report.html from what the other stages left."""
+    paths = Paths.here()
+    page = paths.stage("report") / "report.html"
+    write_report(paths.results, page)
+    closing("one page, no network needed", page, f"open {page.name} in a browser; `make ui` for every run")
+
+
+if __name__ == "__main__":
+    config.door(report)

@@ -1,0 +1,191 @@
+"""The best candidates and the baselines on fresh common seeds: `python -m trimtab.stages.select`."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig
+
+from trimtab import config
+from trimtab.config import Override
+from trimtab.paths import Paths, read_json, write_json
+from trimtab.selection.choose import Candidate, best_trials, champion, median_epoch
+from trimtab.stages import unpack
+from trimtab.stages.closing import closing, progress, require_prepared
+from trimtab.stages.confirm import Confirmed, Training, confirm
+from trimtab.sweep.executors import Processes, completed
+from trimtab.tracking.runs import Parent
+
+DEFAULT, CLASSIC = "default", "classic"
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A recipe that goes into confirmation.
+
+    Attributes:
+        trial: its number in the study; None for the classic untuned start.
+        overrides: what it changes of the standing configuration.
+    """
+
+    name: str
+    trial: int | None
+    overrides: tuple[str, ...]
+    cfg: DictConfig
+
+    @property
+    def key(self) -> str:
+        """Names the recipe by what its result depends on; equal recipes share their trainings."""
+        return unpack.identity([unpack.recipe_config(self.cfg), self.cfg.data.hash])
+
+
+def select(cfg: DictConfig) -> None:
+    """Trains, compares, names the champion."""
+    require_prepared(cfg)
+    given = config.given_overrides()
+    paths = Paths.here()
+    study = read_json(paths.stage("sweep") / "study.json")
+    trials = read_trials(paths.stage("sweep") / "trials.csv")
+    entrants = list(_entrants(given, trials, study, cfg.select.candidates))
+    seeds = fresh_seeds(cfg.seed, cfg.select.seeds)
+    found = _confirm(entrants, seeds, paths.project / study["folder"], cfg.sweep.workers)
+    result = _result(entrants, seeds, found, study, cfg)
+    write_json(paths.stage("select") / "champion.json", result)
+    _say(result, paths.stage("select") / "champion.json")
+
+
+def fresh_seeds(study_seed: int, count: int) -> list[int]:
+    """Seeds that no trial of the study had, the same for every entrant."""
+    digests = (hashlib.sha256(f"{study_seed}/select/{i}".encode()).digest() for i in range(count))
+    return [int.from_bytes(d[:4], "big") for d in digests]
+
+
+def _entrants(given: Sequence[Override], trials: pd.DataFrame, study: dict[str, Any], count: int) -> list[Entrant]:
+    """The best trials, the default configuration and the classic untuned start."""
+    numbers = best_trials(trials, count, study["direction"])
+    rows = trials.set_index("number")
+    entrants = []
+    for number in dict.fromkeys([*numbers, 0]):
+        changed = () if number == 0 else _overrides(rows.loc[number])
+        name = DEFAULT if number == 0 else f"trial {number}"
+        entrants.append(Entrant(name, number, changed, _composed(given, changed)))
+    classic = ("experiment=classic",)
+    return [*entrants, Entrant(CLASSIC, None, classic, _composed(_without_set(given), classic))]
+
+
+def read_trials(path: Path) -> pd.DataFrame:
+    """trials.csv with the knobs as the texts that they are; Hydra reads them better than pandas."""
+    names = pd.read_csv(path, nrows=0).columns
+    return pd.read_csv(
+        path, dtype={c: str for c in names if c.startswith("params.")}, keep_default_na=False, na_values=[""]
+    )
+
+
+def _overrides(row: pd.Series) -> tuple[str, ...]:
+    """A row of trials.csv as overrides; knobs that did not exist in this trial are empty there."""
+    cells = row[[c for c in row.index if c.startswith("params.")]].dropna()
+    return tuple(f"{c.removeprefix('params.')}={v}" for c, v in cells.items())
+
+
+def _composed(given: Sequence[Override], changed: Sequence[str]) -> DictConfig:
+    return config.compose(config.merged([*given, *(Override(c, "the study") for c in changed)]))
+
+
+def _without_set(given: Sequence[Override]) -> list[Override]:
+    """What the person says of data and model family, without what was said of the recipe."""
+    recipe = ("optimizer", "schedule", "training")
+    return [o for o in given if not o.key.startswith(("model.", *recipe))]
+
+
+def _confirm(
+    entrants: Sequence[Entrant], seeds: Sequence[int], study: Path, workers: int
+) -> dict[tuple[str, int], Confirmed]:
+    """Trains every entrant on every seed; what an earlier, killed call finished is taken from its folder."""
+    trainings = [_training(e, seed, study) for e in entrants for seed in seeds]
+    found: dict[tuple[str, int], Confirmed] = {}
+    with Processes(workers) as pool, progress("select", len(trainings)) as advance:
+        for training, confirmed in completed(pool, confirm, trainings):
+            found[training.entrant, training.seed] = confirmed
+            advance(training.entrant)
+    return found
+
+
+def _training(entrant: Entrant, seed: int, study: Path) -> Training:
+    cfg = entrant.cfg
+    parent = study / "mlflow.json"
+    return Training(
+        entrant=entrant.name,
+        recipe=unpack.recipe(cfg),
+        device=unpack.device(cfg),
+        prepared=Paths.here().prepared,
+        folder=study / "confirm" / f"{entrant.key}-{seed}",
+        seed=seed,
+        tracking=unpack.tracking(cfg.tracking),
+        data=cfg.data.name,
+        name=f"{entrant.name}, seed {seed}",
+        key={"confirms": entrant.key, "seed": str(seed)},
+        tags={"role": "confirmation", "recipe": entrant.name},
+        params=unpack.knobs(cfg, cfg.hydra.runtime.choices),
+        parent=Parent(**read_json(parent)) if parent.exists() else None,
+    )
+
+
+def _result(
+    entrants: Sequence[Entrant],
+    seeds: Sequence[int],
+    found: dict[tuple[str, int], Confirmed],
+    study: dict[str, Any],
+    cfg: DictConfig,
+) -> dict[str, Any]:
+    """What champion.json holds."""
+    candidates = [
+        Candidate(e.name, e.trial, e.trial is not None, tuple(found[e.name, s].value for s in seeds)) for e in entrants
+    ]
+    chosen = champion(candidates, study["direction"])
+    rows = [_row(e, c, [found[e.name, s].best_epoch for s in seeds]) for e, c in zip(entrants, candidates, strict=True)]
+    winner = next(r for r in rows if r["name"] == chosen.name)
+    return {
+        "id": unpack.identity([winner["config"], winner["epochs"], cfg.data.hash]),
+        "champion": chosen.name,
+        "metric": cfg.objective.metric,
+        "direction": study["direction"],
+        "seeds": list(seeds),
+        "candidates": rows,
+        "data": {"name": cfg.data.name, "data_hash": cfg.data.hash},
+    }
+
+
+def _row(entrant: Entrant, candidate: Candidate, best_epochs: list[int]) -> dict[str, Any]:
+    failed = not math.isfinite(candidate.mean)
+    return {
+        "name": entrant.name,
+        "trial": entrant.trial,
+        "eligible": candidate.eligible,
+        "overrides": list(entrant.overrides),
+        "values": [v if math.isfinite(v) else None for v in candidate.values],
+        "mean": None if failed else candidate.mean,
+        "std": None if failed else candidate.std,
+        "best_epochs": best_epochs,
+        "epochs": median_epoch(e for e in best_epochs if e) if any(best_epochs) else None,
+        "config": unpack.recipe_config(entrant.cfg),
+    }
+
+
+def _say(result: dict[str, Any], path: Path) -> None:
+    means = {row["name"]: row for row in result["candidates"]}
+    chosen, default = means[result["champion"]], means[DEFAULT]
+    against = "failed" if default["mean"] is None else f"{default['mean']:.4g} ± {default['std']:.2g}"
+    closing(
+        f"champion: {result['champion']}, {result['metric']} {chosen['mean']:.4g} ± {chosen['std']:.2g} over "
+        f"{len(result['seeds'])} fresh seeds (default: {against})",
+        path,
+        "`dvc repro` (or `python -m trimtab.stages.evaluate`) opens the test set for it, once",
+    )
+
+
+if __name__ == "__main__":
+    config.door(select)

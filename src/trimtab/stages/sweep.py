@@ -1,0 +1,119 @@
+"""The study that params.yaml names: `python -m trimtab.stages.sweep budget.trials=200`. Again: goes on where it stopped."""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from trimtab import config
+from trimtab.paths import Paths, atomic, write_json
+from trimtab.stages.closing import closing, require_prepared
+
+CURVES = 5  # trials whose learning curves the report shows, besides the baseline's
+
+
+def study(argv: Sequence[str], hydra: Sequence[str] = ()) -> Path | None:
+    """Runs a study to its budget.
+
+    Args:
+        argv: what was typed.
+        hydra: overrides below the typed ones.
+
+    Returns:
+        The study's folder; None where Hydra only printed something.
+    """
+    from trimtab.stages.train import task
+
+    preflight(config.compose(config.overrides([*hydra, *argv])))
+    directory = config.run(task, argv, hydra=hydra, multirun=True)
+    return None if directory is None else Path(directory)
+
+
+def preflight(cfg: DictConfig) -> None:
+    """Everything that can be known to be wrong before the first trial: data, recipe, MLflow.
+
+    Raises:
+        TrimtabError: what is wrong.
+    """
+    require_prepared(cfg)
+    if not cfg.sweep.dry_run:
+        from trimtab.data.prepared import load_prepared
+        from trimtab.stages import unpack
+        from trimtab.tracking.runs import experiment
+        from trimtab.trial.train import check
+
+        check(unpack.recipe(cfg), load_prepared(Paths.here().prepared).problem, unpack.device(cfg))
+        experiment(unpack.tracking(cfg.tracking), cfg.data.name)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the study and exports what the next stages need."""
+    with config.user_errors():
+        argv = sys.argv[1:] if argv is None else argv
+        directory = study(argv)
+        cfg = config.compose(config.overrides(argv))
+        if directory is not None and not cfg.sweep.dry_run:
+            _say(export(directory, cfg))
+
+
+def export(directory: Path, cfg: DictConfig) -> dict[str, Any]:
+    """Writes results/sweep: the table, curves of the best, and study.json; equal studies give equal files."""
+    import pandas as pd
+
+    from trimtab.stages.callbacks import best_first
+    from trimtab.sweep.study import open_study
+    from trimtab.sweep.table import write_table
+    from trimtab.trial.result import load_result
+
+    out = Paths.here().stage("sweep")
+    found = open_study(directory)
+    write_table(found, out / "trials.csv")
+    shown = {t.number: t for t in [*best_first(found)[:CURVES], *([found.baseline] if found.baseline else [])]}
+    frames = [
+        pd.DataFrame(load_result(found.folder(t)).curves).assign(trial=number)
+        for number, t in sorted(shown.items())
+        if t.value is not None
+    ]
+    curves = pd.concat(frames, ignore_index=True).astype({"epoch": int})
+    with atomic(out / "curves.parquet") as temporary:
+        curves[["trial", "epoch", *curves.columns.drop(["trial", "epoch"])]].to_parquet(temporary, index=False)
+    facts = {
+        "name": found.name,
+        "folder": str(directory.relative_to(Paths.here().project)),
+        "data": cfg.data.name,
+        "model": cfg.hydra.runtime.choices.model,
+        "metric": cfg.objective.metric,
+        "direction": found.direction,
+        "sampler": cfg.hydra.runtime.choices["hydra/sweeper/sampler"],
+        "seed": cfg.seed,
+        "counts": dict(Counter(t.state.name for t in found.finished)),
+        "best": _point(found.best),
+        "baseline": _point(found.baseline),
+        "knobs": found.attributes["knobs"],
+        "failures": found.failures,
+    }
+    write_json(out / "study.json", facts)
+    return facts
+
+
+def _point(trial: Any) -> dict[str, Any] | None:
+    return None if trial is None else {"number": trial.number, "value": trial.value}
+
+
+def _say(facts: dict[str, Any]) -> None:
+    best, baseline, counts = facts["best"], facts["baseline"], facts["counts"]
+    against = f"; baseline {baseline['value']:.4g}" if baseline and baseline["value"] is not None else ""
+    failed = f", {counts['FAIL']} failed" if "FAIL" in counts else ""
+    closing(
+        f"best {facts['metric']} {best['value']:.4g} in trial {best['number']}{against} "
+        f"({sum(counts.values())} trials{failed})",
+        Paths.here().stage("sweep") / "trials.csv",
+        "`dvc repro` (or `make repro`) confirms, tests and explains; `make ui` compares the runs",
+    )
+
+
+if __name__ == "__main__":
+    main()

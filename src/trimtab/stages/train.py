@@ -1,0 +1,117 @@
+"""One trial: `python -m trimtab.stages.train optimizer.lr=0.01`; a study typed by hand with `--multirun`."""
+
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+import trimtab
+from trimtab import config
+from trimtab.paths import Paths, read_json
+
+if TYPE_CHECKING:
+    from trimtab.tracking.runs import RunWriter
+    from trimtab.trial.train import TrialResult
+
+
+def task(cfg: DictConfig) -> float:
+    """Trains the configured recipe once and returns its objective; below a study or alone."""
+    # Heavy imports wait until a trial really runs: `--help` and errors of the configuration are quick.
+    from trimtab.data.prepared import load_prepared
+    from trimtab.stages import unpack
+    from trimtab.trial.train import save_result, train
+
+    recipe, device = unpack.recipe(cfg), unpack.device(cfg)
+    data = load_prepared(Paths.here().prepared)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with _mlflow_run(cfg, folder) as run:
+
+        def on_epoch(epoch: int, row: Mapping[str, float]) -> None:
+            trimtab.report(epoch, row[recipe.metric])
+            run.epoch(epoch, row)
+
+        result = train(recipe, data.train, data.val, data.problem, cfg.seed, device, on_epoch)
+        save_result(folder, result)
+        run.text(OmegaConf.to_yaml(cfg, resolve=True), "config.yaml")
+        run.write(summary(result), tags={"state": "complete"})
+    trimtab.record(epochs=result.epochs)
+    return result.value
+
+
+def _mlflow_run(cfg: DictConfig, folder: Path) -> AbstractContextManager["RunWriter"]:
+    """This trial's MLflow run: below its study's, or alone.
+
+    A trial that was started before a kill continues its run; the marker file saves everybody else the search for it.
+    """
+    from trimtab.stages import unpack
+    from trimtab.tracking.runs import Parent, opened_run
+
+    hydra = HydraConfig.get()
+    started = folder / "started"
+    again = started.exists()
+    started.touch()
+    parent, name, key = None, folder.name, {"run": folder.name}
+    tags = {"role": "single", "git_commit": unpack.git_commit(), "data_hash": cfg.data.hash}
+    if hydra.mode == RunMode.MULTIRUN and (study := Path(hydra.sweep.dir) / "mlflow.json").exists():
+        parent = Parent(**read_json(study))
+        name, key = f"trial {hydra.job.num}", {"study": parent.tags["study"], "trial": str(hydra.job.num)}
+        tags = {"role": "baseline" if hydra.job.num == 0 else "trial"}
+    return opened_run(
+        unpack.tracking(cfg.tracking),
+        cfg.data.name,
+        name,
+        key,
+        tags={**tags, "seed": str(cfg.seed), "state": "running"},
+        params=unpack.knobs(cfg, hydra.runtime.choices),
+        parent=parent,
+        started_before=again,
+    )
+
+
+def summary(result: "TrialResult") -> dict[str, float]:
+    """What MLflow's table shows of a finished trial."""
+    best = {f"best/{name.removeprefix('val/')}": value for name, value in result.best.items()}
+    return {
+        "objective": result.value,
+        "best_epoch": result.best_epoch,
+        "epochs": result.epochs,
+        "parameters": result.parameters,
+        "steps": result.steps,
+        "seconds": result.seconds,
+        "peak_memory_mb": result.peak_memory_mb,
+        **best,
+    }
+
+
+def single(cfg: DictConfig) -> None:
+    """One trial typed by hand, with its three closing lines."""
+    from trimtab.stages.closing import closing, require_prepared
+
+    require_prepared(cfg)
+    value = task(cfg)
+    closing(
+        f"{cfg.objective.metric} = {value:.4g} at the best epoch (validation; data {cfg.data.name})",
+        HydraConfig.get().runtime.output_dir,
+        "`make ui` to see its curves, or `make sweep` to tune it",
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Trains one configuration, or sweeps what was typed."""
+    argv = sys.argv[1:] if argv is None else argv
+    with config.user_errors():
+        if "--multirun" in argv or "-m" in argv:
+            from trimtab.stages.sweep import study
+
+            study(argv, hydra=["search=none"])
+        else:
+            config.run(single, argv)
+
+
+if __name__ == "__main__":
+    main()

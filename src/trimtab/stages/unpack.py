@@ -1,0 +1,98 @@
+"""Where the configuration ends: `DictConfig` in, plain typed values out."""
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from trimtab.errors import ConfigError
+from trimtab.paths import Paths
+from trimtab.tracking.runs import Settings
+from trimtab.trial.train import Device, Recipe
+
+# What makes a result, and what each setting is called in MLflow.
+RECIPE = ("model", "optimizer", "schedule", "training")
+
+
+def recipe(cfg: DictConfig) -> Recipe:
+    """The recipe that a configuration describes."""
+    training = cfg.training
+    return Recipe(
+        model=instantiate(cfg.model),
+        optimizer=instantiate(cfg.optimizer, betas=tuple(cfg.optimizer.betas))
+        if "betas" in cfg.optimizer
+        else instantiate(cfg.optimizer),
+        schedule=instantiate(cfg.schedule),
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        patience_epochs=training.patience_epochs,
+        metric=cfg.objective.metric,
+        horizon_epochs=training.epochs,
+    )
+
+
+def device(cfg: DictConfig) -> Device:
+    """Where trials are computed."""
+    return Device(**OmegaConf.to_container(cfg.engine))  # type: ignore[arg-type]
+
+
+def tracking(node: Mapping[str, Any]) -> Settings:
+    """conf/tracking as plain values.
+
+    Raises:
+        ConfigError: `tracking.trials` is neither "all" nor a positive number.
+    """
+    trials = node["trials"]
+    if trials != "all" and not (isinstance(trials, int) and trials > 0):
+        raise ConfigError(f"tracking.trials must be 'all' or a positive number but is {trials!r}")
+    return Settings(**{k: node[k] for k in Settings.__dataclass_fields__})
+
+
+def plain(node: DictConfig) -> dict[str, Any]:
+    """A node as resolved plain dictionaries and lists."""
+    return OmegaConf.to_container(node, resolve=True)  # type: ignore[return-value]
+
+
+def recipe_config(cfg: DictConfig) -> dict[str, Any]:
+    """The part of the configuration that makes a recipe: what a result depends on besides data and seed."""
+    return {k: plain(cfg[k]) for k in (*RECIPE, "objective", "engine")}
+
+
+def identity(content: Any) -> str:
+    """Twelve hex digits that name a JSON value."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def knobs(cfg: DictConfig, choices: Mapping[str, str]) -> dict[str, Any]:
+    """Every setting of the recipe by its dotted name, and the chosen options (`model`: mlp), for MLflow.
+
+    Args:
+        cfg: the configuration.
+        choices: config group → option, as Hydra composed it.
+    """
+    found: dict[str, Any] = {g: choices[g] for g in ("model", "optimizer", "schedule") if g in choices}
+    for group in RECIPE:
+        for key, value in plain(cfg[group]).items():
+            if not key.startswith("_"):
+                found[f"{group}.{key}"] = value
+    return found
+
+
+def git_commit() -> str:
+    """The checkout's commit, with `-dirty` where files differ from it; "none" outside git."""
+    command = [
+        "git",
+        "-C",
+        str(Paths.here().workspace),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "none"

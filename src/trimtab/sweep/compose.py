@@ -1,0 +1,124 @@
+"""Configurations of trials: composed by Hydra once per choice of config groups, then only edited.
+
+Composing costs 60–110 ms, copying a composed configuration and setting its leaves a tenth of that.
+"""
+
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+
+class Composer:
+    """Gives what `load_sweep_config` of the same overrides gives, faster.
+
+    Args:
+        loader: Hydra's, which knows the search path.
+        master: the configuration of the multirun.
+    """
+
+    def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
+        self._loader = loader
+        self._master = master
+        self._parser = OverridesParser.create(config_loader=loader)
+        self._options: dict[str, list[str]] = {}
+        self._bases: dict[tuple[str, ...], bytes] = {}
+
+    def options(self, group: str) -> list[str]:
+        """The options of a config group; none if there is no such group."""
+        name = group.split("@")[0]
+        if name not in self._options:
+            self._options[name] = self._loader.get_group_options(
+                name,
+                config_name=self._master.hydra.job.config_name,
+                overrides=list(self._master.hydra.overrides.hydra),
+            )
+        return self._options[name]
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """The configuration under these overrides, fresh each time.
+
+        Raises:
+            HydraException: an override does not fit the configuration.
+        """
+        parsed = self._parser.parse_overrides(list(overrides))
+        groups = [o for o in parsed if self._chooses(o)]
+        if any(isinstance(o.value(), dict) for o in groups):
+            return self._loader.load_sweep_config(self._master, list(overrides))
+        cfg = self._base(tuple(o.input_line or "" for o in groups))
+        ConfigLoaderImpl._apply_overrides_to_config([o for o in parsed if o not in groups], cfg)
+        with open_dict(cfg.hydra):
+            cfg.hydra.overrides.task = list(overrides)
+            naming = cfg.hydra.job.config.override_dirname
+            cfg.hydra.job.override_dirname = get_overrides_dirname(
+                parsed,
+                kv_sep=naming.kv_sep,
+                item_sep=naming.item_sep,
+                exclude_keys=naming.exclude_keys,
+            )
+        return cfg
+
+    def job(self, overrides: Sequence[str], number: int, directory: Path) -> DictConfig:
+        """The configuration that job `number` runs with, below the study's `directory`."""
+        cfg = self.compose(overrides)
+        with open_dict(cfg.hydra):
+            cfg.hydra.job.num = number
+            cfg.hydra.job.id = str(number)
+            # As it was resolved for the sweep: it may interpolate values that this trial changes.
+            cfg.hydra.sweep.dir = str(directory)
+        return cfg
+
+    def _chooses(self, override: Override) -> bool:
+        return override.package is not None or bool(self.options(override.key_or_group))
+
+    def _base(self, choices: tuple[str, ...]) -> DictConfig:
+        """A fresh copy; pickle copies a configuration five times as fast as deepcopy."""
+        if choices not in self._bases:
+            base = self._loader.load_sweep_config(self._master, list(choices))
+            self._bases[choices] = pickle.dumps(base)
+        copied: DictConfig = pickle.loads(self._bases[choices])
+        return copied
+
+
+def held(cfg: DictConfig, name: str) -> Any:
+    """What a composed configuration holds for a config group (its option) or a dotted key.
+
+    Raises:
+        LookupError: neither is there.
+    """
+    choices = cfg.hydra.runtime.choices
+    if name in choices:
+        return plain(choices[name])
+    absent = object()
+    value = OmegaConf.select(cfg, name, default=absent)
+    if value is absent:
+        raise LookupError(name)
+    return plain(value)
+
+
+def plain(value: Any) -> Any:
+    """Lists and mappings of a configuration as Python's own."""
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def names(cfg: DictConfig) -> set[str]:
+    """Every dotted key and every config group that a composed configuration has."""
+    found = {str(g) for g in cfg.hydra.runtime.choices if not str(g).startswith("hydra/")}
+    container = OmegaConf.to_container(cfg, resolve=False)
+    for key, value in container.items() if isinstance(container, dict) else ():
+        if key != "hydra":
+            _collect(str(key), value, found)
+    return found
+
+
+def _collect(prefix: str, value: Any, found: set[str]) -> None:
+    found.add(prefix)
+    if isinstance(value, dict):
+        for key, child in value.items():
+            _collect(f"{prefix}.{key}", child, found)

@@ -1,0 +1,96 @@
+"""Ask, run, tell: as many trials at once as there are workers, each told when it ends."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from pathlib import Path
+from typing import Protocol
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from optuna.trial import FrozenTrial
+
+from trimtab.errors import SweepError
+from trimtab.sweep.executors import Executor, WorkerDied
+from trimtab.sweep.journal import Journal, disk_error
+from trimtab.sweep.outcome import Failed, Outcome, one_line
+from trimtab.sweep.study import Study
+from trimtab.sweep.supply import DEATHS, Supply
+
+Run = Callable[[DictConfig], Outcome]
+Configure = Callable[[FrozenTrial], DictConfig]
+
+
+class Watcher(Protocol):
+    """Is told, in the sweeper's process, how the study goes. What it raises ends the sweep."""
+
+    def started(self, study: Study) -> None:
+        """The sweep begins or goes on."""
+
+    def finished(self, study: Study, trial: FrozenTrial) -> None:
+        """A trial has ended and is safe on disk."""
+
+    def ended(self, study: Study) -> None:
+        """The sweep ends, complete or not."""
+
+
+def run_trials(
+    journal: Journal,
+    supply: Supply,
+    configure: Configure,
+    run: Run,
+    executor: Executor,
+    study: Study,
+    watchers: Sequence[Watcher],
+) -> None:
+    """Runs trials until the supply has none left.
+
+    Raises:
+        SweepError: the disk is full, or the baseline cannot run as configured.
+    """
+    running: dict[Future[Outcome], FrozenTrial] = {}
+    while True:
+        while len(running) < executor.workers and (trial := supply.next()) is not None:
+            running[_submit(trial, configure, run, executor)] = trial
+        if not running:
+            return
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in sorted(done, key=lambda f: running[f].number):
+            trial = running.pop(future)
+            outcome = _outcome(future, study.directory / str(trial.number))
+            if outcome is None and supply.again(trial):
+                continue
+            _refuse_bad_input(trial, outcome)
+            ended = journal.tell(trial, outcome or _died(future))
+            for watcher in watchers:
+                watcher.finished(study, ended)
+
+
+def _submit(trial: FrozenTrial, configure: Configure, run: Run, executor: Executor) -> "Future[Outcome]":
+    """Composes here, runs there; a configuration that cannot be composed fails its trial only."""
+    try:
+        return executor.submit(run, configure(trial))
+    except (HydraException, OmegaConfBaseException) as e:
+        future: Future[Outcome] = Future()
+        future.set_result(Failed(one_line(e.__cause__ or e), bad_input=True))
+        return future
+
+
+def _outcome(future: "Future[Outcome]", folder: Path) -> Outcome | None:
+    """None if the worker died."""
+    try:
+        return future.result()
+    except WorkerDied:
+        return None
+    except OSError as e:
+        raise disk_error(folder, e) from e
+
+
+def _died(future: "Future[Outcome]") -> Failed:
+    return Failed(f"worker died {DEATHS} times: {future.exception()}")
+
+
+def _refuse_bad_input(trial: FrozenTrial, outcome: Outcome | None) -> None:
+    """The baseline is what the user configured: what is wrong with it is wrong with all trials."""
+    if isinstance(outcome, Failed) and outcome.bad_input and trial.user_attrs.get("baseline"):
+        raise SweepError(outcome.reason)

@@ -1,0 +1,67 @@
+"""The keys of `hydra.sweeper`, checked. Light: importing it imports neither Optuna nor Hydra."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from trimtab.errors import SweepError
+
+if TYPE_CHECKING:
+    from trimtab.sweep.executors import Executor
+    from trimtab.sweep.samplers import Sampler
+
+Direction = Literal["minimize", "maximize"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a study is swept.
+
+    Attributes:
+        sampler: who proposes the next trial.
+        executor: given the number of workers, makes what trials run on.
+        direction: whether small or large objectives are good.
+        n_trials: total of the study, trial 0 included; raising it continues the study.
+        n_jobs: trials that run at once; the table does not depend on it.
+        lag: trial n sees the outcomes of trials up to n - lag; more workers than that would idle.
+        seed: the study's seed; another seed is another study.
+        seed_key: dotted key of the configuration that each trial's own seed is put into.
+        baseline: whether trial 0 runs without swept overrides.
+        params: knobs, in Hydra's override grammar or as `{values, role, when}`.
+        ignore: dotted keys that may change without making it another study.
+        study_name: the study's name; its fingerprint when null.
+        callbacks: objects with `started(study)`, `finished(study, trial)`, `ended(study)`.
+        max_starts: starts without an end after which a trial counts as failed.
+        progress: `live` (a table), `quiet` (a line now and then), `none`, or `auto`.
+        dry_run: show what would run, and run nothing.
+    """
+
+    sampler: "Sampler"
+    executor: "Callable[[int], Executor]"
+    direction: Direction = "minimize"
+    n_trials: int = 20
+    n_jobs: int = 1
+    lag: int = 8
+    seed: int = 0
+    seed_key: str | None = None
+    baseline: bool = True
+    params: Any = field(default_factory=dict)
+    ignore: Sequence[str] = ()
+    study_name: str | None = None
+    callbacks: Sequence[Any] = ()
+    max_starts: int = 10
+    progress: Literal["auto", "live", "quiet", "none"] = "auto"
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("n_trials", "n_jobs", "lag", "max_starts"):
+            if getattr(self, name) <= 0:
+                raise SweepError(
+                    f"hydra.sweeper.{name} must be positive but is {getattr(self, name)}; set it to 1 or more"
+                )
+        self._one_of("direction", ("minimize", "maximize"))
+        self._one_of("progress", ("auto", "live", "quiet", "none"))
+
+    def _one_of(self, name: str, allowed: tuple[str, ...]) -> None:
+        if getattr(self, name) not in allowed:
+            raise SweepError(f"hydra.sweeper.{name} is {getattr(self, name)!r}; it can be {', '.join(allowed)}")

@@ -1,0 +1,105 @@
+"""Which trial comes next: first those that a killed sweep left behind, then new ones."""
+
+from collections import Counter, deque
+
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from trimtab.sweep.check import Plan
+from trimtab.sweep.journal import Journal
+from trimtab.sweep.outcome import Failed
+from trimtab.sweep.samplers import Proposal, Sampler
+from trimtab.sweep.seeds import derive
+from trimtab.sweep.settings import Settings
+from trimtab.sweep.view import View
+
+DEATHS = 3
+"""Starts in one sweep after which a trial whose worker dies counts as failed."""
+
+
+class Supply:
+    """Proposes trials in order of number and starts them, whoever ran them before."""
+
+    def __init__(self, journal: Journal, plan: Plan, settings: Settings, total: int) -> None:
+        self._journal, self._plan, self._settings = journal, plan, settings
+        self._total = total
+        self._view = View(settings.direction, settings.lag)
+        self._ready: deque[FrozenTrial] = deque()
+        self._starts: Counter[int] = Counter()
+        for trial in journal.trials:
+            self._view.show(trial)
+            if trial.state == TrialState.RUNNING:
+                self._ready.append(trial)
+
+    def next(self) -> FrozenTrial | None:
+        """Starts a trial; None if the budget is spent, or the next must wait for others to end."""
+        while self._ready:
+            trial = self._ready.popleft()
+            if not self._poisonous(trial):
+                self._starts[trial.number] += 1
+                return self._journal.start(trial)
+        trials = self._journal.trials
+        number = len(trials)
+        horizon = self._view.horizon(number)
+        if number >= self._total or not all(t.state.is_finished() for t in trials[:horizon]):
+            return None
+        self._view.advance(trials, number)
+        self._starts[number] += 1
+        return self._baseline() if self._is_baseline(number) else self._proposed(number)
+
+    def again(self, trial: FrozenTrial) -> bool:
+        """Lines a trial up once more after its worker died; False if that has happened too often."""
+        if self._starts[trial.number] >= DEATHS:
+            return False
+        self._ready.append(trial)
+        return True
+
+    def release(self) -> None:
+        """Takes back the starts of this sweep's unended trials: an end from outside is no fault."""
+        for trial in self._journal.trials:
+            if trial.state == TrialState.RUNNING and self._starts[trial.number]:
+                self._journal.start(trial, by=-1)
+
+    def overrides(self, trial: FrozenTrial) -> list[str]:
+        """What the trial's configuration is composed with."""
+        swept = [] if self._is_baseline(trial.number) else self._plan.space.overrides(trial.params)
+        key = self._settings.seed_key
+        seed = [f"{key}={trial.user_attrs['seed']}"] if key else []
+        return [*self._plan.fixed, *swept, *seed]
+
+    def _is_baseline(self, number: int) -> bool:
+        return number == 0 and self._settings.baseline
+
+    def _poisonous(self, trial: FrozenTrial) -> bool:
+        starts = trial.user_attrs["starts"]
+        if starts < self._settings.max_starts:
+            return False
+        reason = f"poison: started {starts} times without an end (hydra.sweeper.max_starts)"
+        self._journal.tell(trial, Failed(reason))
+        return True
+
+    def _baseline(self) -> FrozenTrial:
+        point, inside = self._plan.default()
+        proposal = Proposal.of(self._plan.space, point if inside else {}, {})
+        attributes: dict[str, object] = {"baseline": True}
+        if not inside:
+            attributes["outside"] = point
+        trial = self._ask(0, proposal, attributes)
+        self._view.show(trial)
+        return trial
+
+    def _proposed(self, number: int) -> FrozenTrial:
+        sampler: Sampler = self._settings.sampler
+        index = number - int(self._settings.baseline)
+        space, seed = self._plan.space, self._settings.seed
+        return self._ask(number, self._view.propose(sampler, space, seed, number, index), {})
+
+    def _ask(self, number: int, proposal: Proposal, attributes: dict[str, object]) -> FrozenTrial:
+        seed = derive(self._settings.seed, number)
+        template = create_trial(
+            state=TrialState.RUNNING,
+            params=proposal.params,
+            distributions=proposal.distributions,
+            user_attrs={"seed": seed, "starts": 1, **attributes},
+            system_attrs=proposal.memory,
+        )
+        return self._journal.ask(template)

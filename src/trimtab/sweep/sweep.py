@@ -1,0 +1,194 @@
+"""The sweep from start to end: plan, open the study, run trials, write the tables."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+from optuna.trial import FrozenTrial
+
+from trimtab.errors import SweepError, TrimtabError
+from trimtab.sweep.check import Plan, check_key, plan
+from trimtab.sweep.compose import Composer, plain
+from trimtab.sweep.fingerprint import Pieces, digest, pieces, refuse_other
+from trimtab.sweep.grammar import parse
+from trimtab.sweep.job import Job
+from trimtab.sweep.journal import FILE, Journal, lock
+from trimtab.sweep.loop import Watcher, run_trials
+from trimtab.sweep.preview import preview
+from trimtab.sweep.progress import display
+from trimtab.sweep.settings import Settings
+from trimtab.sweep.study import Study, open_study
+from trimtab.sweep.supply import Supply
+from trimtab.sweep.table import write_best, write_table
+
+INTERRUPTED = 130
+"""Exit code of a sweep stopped by SIGINT, as of any program."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One call of the sweeper, checked and ready to run."""
+
+    settings: Settings
+    plan: Plan
+    pieces: Pieces
+    directory: Path
+    total: int
+    workers: int
+    master: DictConfig
+
+    @property
+    def resume(self) -> str:
+        """What to type to go on."""
+        raw = self.master.hydra.sweep._get_node("dir")._value()
+        if "${now" not in str(raw):
+            return "the same command goes on"
+        return f"the same command with {shlex.quote(f'hydra.sweep.dir={self.directory}')} goes on"
+
+
+def sweep(
+    settings: Settings,
+    arguments: Sequence[str],
+    context: HydraContext,
+    task: TaskFunction,
+    master: DictConfig,
+) -> Path:
+    """Sweeps a study to its budget; what an earlier sweep in its directory has done stays.
+
+    Returns:
+        The study's directory.
+
+    Raises:
+        SweepError: the search space, the study or the settings are not usable; every trial failed.
+        SystemExit: with 130, after SIGINT.
+    """
+    ready = prepare(settings, arguments, context, master)
+    if settings.dry_run:
+        study = _existing(ready)
+        print(preview(ready.plan.space, settings, study, ready.directory, ready.total, ready.workers))
+        return ready.directory
+    with lock(ready.directory):
+        _run(ready, context, task)
+    return ready.directory
+
+
+def prepare(settings: Settings, arguments: Sequence[str], context: HydraContext, master: DictConfig) -> Sweep:
+    """Checks everything that can be checked before a trial runs; writes nothing."""
+    _refuse_launcher(master)
+    wishes = parse(plain(settings.params), arguments, context.config_loader)
+    planned = plan(wishes, Composer(context.config_loader, master))
+    if settings.seed_key:
+        check_key(settings.seed_key, planned.baseline, "hydra.sweeper.seed_key")
+        if settings.seed_key in planned.space.names:
+            raise SweepError(f"{settings.seed_key!r} is both a knob and hydra.sweeper.seed_key")
+    total, workers = _total(settings, planned), _workers(settings)
+    directory = Path(str(master.hydra.sweep.dir))
+    made = pieces(planned, plain(master.hydra.sweeper))
+    return Sweep(settings, planned, made, directory, total, workers, master)
+
+
+def _run(ready: Sweep, context: HydraContext, task: TaskFunction) -> None:
+    journal = _open(ready)
+    study = Study.of(journal, ready.directory)
+    refuse_other(str(ready.directory), study.attributes["pieces"], ready.pieces)
+    supply = Supply(journal, ready.plan, ready.settings, ready.total)
+    executor = ready.settings.executor(ready.workers)
+    job = Job(task, context) if executor.workers == 1 else Job.portable(task, context)
+
+    def configure(trial: FrozenTrial) -> DictConfig:
+        return ready.plan.composer.job(supply.overrides(trial), trial.number, ready.directory)
+
+    shown = display(ready.settings.progress, ready.total, executor.workers)
+    watchers: list[Watcher] = [shown, *ready.settings.callbacks]
+    try:
+        with shown, executor:
+            for watcher in watchers:
+                watcher.started(study)
+            run_trials(journal, supply, configure, job, executor, study, watchers)
+    except BaseException as e:
+        with suppress(TrimtabError):
+            supply.release()
+            _write(study)
+        if not isinstance(e, KeyboardInterrupt):
+            raise
+        print(f"stopped with {len(study.finished)} of {ready.total} trials done; {ready.resume}")
+        sys.exit(INTERRUPTED)
+    else:
+        _write(study)
+    finally:
+        for watcher in watchers:
+            watcher.ended(study)
+    _refuse_failure(study)
+
+
+def _open(ready: Sweep) -> Journal:
+    knobs = ready.plan.space.describe()
+    name = ready.settings.study_name or digest(ready.pieces)
+    OmegaConf.save(ready.master, ready.directory / "multirun.yaml")
+    return Journal(
+        ready.directory,
+        name,
+        ready.settings.direction,
+        {
+            "fingerprint": digest(ready.pieces),
+            "pieces": ready.pieces,
+            "knobs": knobs,
+            "seed": ready.settings.seed,
+        },
+    )
+
+
+def _existing(ready: Sweep) -> Study | None:
+    if not (ready.directory / FILE).exists():
+        return None
+    study = open_study(ready.directory)
+    refuse_other(str(ready.directory), study.attributes["pieces"], ready.pieces)
+    return study
+
+
+def _write(study: Study) -> None:
+    write_table(study, study.directory / "trials.csv")
+    write_best(study, study.directory / "optimization_results.yaml")
+
+
+def _refuse_failure(study: Study) -> None:
+    if study.finished and study.best is None:
+        reason, count = next(iter(study.failures.items()))
+        raise SweepError(
+            f"all {len(study.finished)} trials failed, {count} of them by: {reason}; the trials' "
+            f"folders in {study.directory} hold their logs"
+        )
+
+
+def _refuse_launcher(master: DictConfig) -> None:
+    launcher = master.hydra.runtime.choices.get("hydra/launcher")
+    if launcher not in (None, "basic"):
+        raise SweepError(
+            f"hydra/sweeper=trimtab runs trials itself, but hydra/launcher is {launcher!r}; leave it "
+            "at basic and choose hydra/sweeper/executor=inline or processes"
+        )
+
+
+def _total(settings: Settings, planned: Plan) -> int:
+    """The budget, no larger than the number of points there are to propose."""
+    points = settings.sampler.points(planned.space)
+    if points is None:
+        return settings.n_trials
+    largest = points + int(settings.baseline)
+    if settings.n_trials > largest:
+        print(f"the grid has {points} points: {largest} trials instead of {settings.n_trials}")
+    return min(settings.n_trials, largest)
+
+
+def _workers(settings: Settings) -> int:
+    if settings.n_jobs > settings.lag:
+        print(
+            f"{settings.lag} workers instead of {settings.n_jobs}: trial n waits for trial n - "
+            f"{settings.lag} (hydra.sweeper.lag; another lag is another study)"
+        )
+    return min(settings.n_jobs, settings.lag, settings.n_trials)

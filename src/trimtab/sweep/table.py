@@ -1,0 +1,74 @@
+"""trials.csv and optimization_results.yaml: deterministic text, so that equal studies are equal files."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from optuna.trial import FrozenTrial
+
+from trimtab.paths import write_text
+from trimtab.sweep.study import Study, facts, open_study, params
+
+Row = dict[str, str]
+
+
+def table(study: Study) -> list[Row]:
+    """A row of text cells per finished trial, sorted by number.
+
+    Columns: number, state, value, what tasks recorded, seed, params.<knob>; empty where a trial
+    has none.
+    """
+    trials = study.finished
+    recorded = sorted({name for t in trials for name in facts(t)})
+    knobs = sorted({name for t in trials for name in params(t)})
+    return [_row(t, recorded, knobs) for t in trials]
+
+
+def write_trials_csv(directory: Path, path: Path | None = None) -> Path:
+    """Writes the table of the study in `directory` (there, as trials.csv, or to `path`)."""
+    return write_table(open_study(directory), path or directory / "trials.csv")
+
+
+def write_table(study: Study, path: Path) -> Path:
+    """Writes the table of a study to `path`, whole or not at all."""
+    rows = table(study)
+    text = io.StringIO()
+    header = list(rows[0]) if rows else ["number", "state", "value", "seed"]
+    writer = csv.DictWriter(text, header, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+    return path
+
+
+def write_best(study: Study, path: Path) -> None:
+    """Writes the best trial as the official Optuna sweeper does; nothing if none completed."""
+    if (best := study.best) is not None:
+        found = {"name": "optuna", "best_params": params(best), "best_value": best.value}
+        write_text(path, OmegaConf.to_yaml(OmegaConf.create(found)))
+
+
+def _row(trial: FrozenTrial, recorded: list[str], knobs: list[str]) -> Row:
+    noted, chosen = facts(trial), params(trial)
+    return {
+        "number": str(trial.number),
+        "state": trial.state.name,
+        "value": "" if trial.value is None else repr(trial.value),
+        **{name: _cell(noted, name) for name in recorded},
+        "seed": str(trial.user_attrs["seed"]),
+        **{f"params.{name}": _cell(chosen, name) for name in knobs},
+    }
+
+
+def _cell(values: dict[str, Any], name: str) -> str:
+    """As Hydra writes it: null, true, 0.1; empty if absent."""
+    if name not in values:
+        return ""
+    value = values[name]
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else repr(value)

@@ -1,0 +1,34 @@
+"""The champion over HTTP: `python -m trimtab.tools.serve --port 5001`, then POST rows to /invocations."""
+
+import argparse
+import os
+import subprocess
+import sys
+
+from trimtab import config
+from trimtab.errors import TrackingError
+
+
+def main(argv: list[str] | None = None) -> None:
+    """`mlflow models serve` of the registered champion, on loopback, in this environment."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=5001)
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides, e.g. data=csv data.path=my.csv")
+    args = parser.parse_args(argv)
+    with config.user_errors():
+        from trimtab.stages import unpack
+        from trimtab.tracking.registry import champion_uri, load_champion
+
+        cfg = config.compose(config.overrides(args.overrides))
+        settings = unpack.tracking(unpack.plain(cfg.tracking))
+        if settings.uri is None:
+            raise TrackingError("tracking=none has no registry to serve from; set `tracking: sqlite` in params.yaml")
+        load_champion(settings, cfg.data.name)  # says so now if there is none
+        command = ["mlflow", "models", "serve", "-m", champion_uri(cfg.data.name), "--env-manager", "local"]
+        address = ["--host", "127.0.0.1", "--port", str(args.port)]
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": settings.uri}
+        sys.exit(subprocess.run([sys.executable, "-m", *command, *address], env=environment, check=False).returncode)
+
+
+if __name__ == "__main__":
+    main()

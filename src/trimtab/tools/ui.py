@@ -1,0 +1,30 @@
+"""MLflow's pages for the configured tracking: `python -m trimtab.tools.ui --port 5000`. Loopback only."""
+
+import argparse
+import subprocess
+import sys
+
+from trimtab import config
+from trimtab.errors import TrackingError
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Opens `mlflow ui` on the configured database, or says where the server is."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=5000)
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides, e.g. tracking.uri=...")
+    args = parser.parse_args(argv)
+    with config.user_errors():
+        uri = config.compose(config.overrides(args.overrides)).tracking.uri
+        if uri is None:
+            raise TrackingError("tracking=none keeps no runs; set `tracking: sqlite` in params.yaml")
+        if uri.startswith("http"):
+            print(f"the runs are on {uri}: open it in a browser")
+            return
+        command = ["mlflow", "ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(args.port)]
+        print(f"http://127.0.0.1:{args.port} (Ctrl-C ends it)", flush=True)
+        sys.exit(subprocess.run([sys.executable, "-m", *command], check=False).returncode)
+
+
+if __name__ == "__main__":
+    main()

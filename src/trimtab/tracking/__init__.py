@@ -1,0 +1,1 @@
+"""MLflow, and the only room that imports it."""

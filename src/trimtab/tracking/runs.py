@@ -1,0 +1,279 @@
+"""One MLflow experiment per data set, one run per study, nested runs per trial."""
+
+import logging
+import os
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+from sqlalchemy.exc import SQLAlchemyError
+
+from trimtab.errors import TrackingError
+
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+
+# MLflow cuts a batch there (https://mlflow.org/docs/latest/rest-api.html#log-batch).
+METRICS_PER_BATCH = 1000
+PARAMS_PER_BATCH = 100
+PARAM_CHARACTERS = 500
+
+
+@dataclass(frozen=True)
+class Settings:
+    """conf/tracking, as plain values.
+
+    Attributes:
+        uri: MLflow tracking URI, or None for no tracking.
+        artifacts: where a new experiment keeps artifacts; None leaves it to the server.
+        trials: "all", or how many trial runs of a study are kept (the best).
+        checkpoints: how many of the best trials keep their weights.
+        flush_s: seconds between writes of a running trial's curves.
+    """
+
+    uri: str | None
+    artifacts: str | None = None
+    trials: str | int = "all"
+    checkpoints: int = 5
+    system_metrics: bool = False
+    flush_s: float = 5.0
+
+
+@dataclass(frozen=True)
+class Parent:
+    """What a worker must know to put a trial's run below its study's."""
+
+    run_id: str
+    tags: Mapping[str, str]
+
+
+class RunWriter:
+    """One MLflow run that is being written; curves go out in batches.
+
+    A run that is continued after a kill keeps what it has: epochs that are already there are not written twice
+    (a rerun trial repeats them exactly).
+    """
+
+    def __init__(self, client: MlflowClient, run_id: str, flush_s: float, written: int = 0) -> None:
+        self.run_id = run_id
+        self._client = client
+        self._flush_s = flush_s
+        self._written = written
+        self._rows: list[Metric] = []
+        self._flushed = time.monotonic()
+
+    def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
+        """Keeps one row of the curves; every few seconds the rows are written."""
+        if epoch > self._written:
+            now = int(time.time() * 1000)
+            self._rows += [Metric(k, float(v), now, epoch) for k, v in row.items() if k != "epoch"]
+        if time.monotonic() - self._flushed > self._flush_s:
+            self.write()
+
+    def write(self, metrics: Mapping[str, float] | None = None, tags: Mapping[str, str] | None = None) -> None:
+        """Writes the kept rows, and with them final metrics and tags."""
+        now = int(time.time() * 1000)
+        rows = self._rows + [Metric(k, float(v), now, 0) for k, v in (metrics or {}).items()]
+        marks = [RunTag(k, v) for k, v in (tags or {}).items()]
+        for start in range(0, max(len(rows), 1), METRICS_PER_BATCH):
+            self._client.log_batch(self.run_id, rows[start : start + METRICS_PER_BATCH], tags=marks)
+        self._rows = []
+        self._flushed = time.monotonic()
+
+    def text(self, text: str, name: str) -> None:
+        """Keeps a small text as an artifact."""
+        self._client.log_text(self.run_id, text, name)
+
+    def file(self, path: Path, folder: str | None = None) -> None:
+        """Keeps a file as an artifact."""
+        self._client.log_artifact(self.run_id, str(path), folder)
+
+
+class Silent(RunWriter):
+    """Stands in where tracking is off."""
+
+    def __init__(self) -> None:
+        self.run_id = ""
+
+    def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def write(self, metrics: Mapping[str, float] | None = None, tags: Mapping[str, str] | None = None) -> None:
+        """Nothing."""
+
+    def text(self, text: str, name: str) -> None:
+        """Nothing."""
+
+    def file(self, path: Path, folder: str | None = None) -> None:
+        """Nothing."""
+
+
+class Experiment:
+    """The runs of one data set.
+
+    Raises:
+        TrackingError: the server cannot be reached or the database cannot be used.
+    """
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self.settings = settings
+        self.name = name
+        with reaching(settings.uri):
+            self.client = MlflowClient(settings.uri)
+            self.id = self._find_or_create()
+
+    def _find_or_create(self) -> str:
+        found = self.client.get_experiment_by_name(self.name)
+        if found is not None:
+            if found.lifecycle_stage == "deleted":
+                raise TrackingError(
+                    f"MLflow experiment '{self.name}' is deleted; restore it in MLflow or set data.name to another name"
+                )
+            return str(found.experiment_id)
+        place = self.settings.artifacts if str(self.settings.uri).startswith("sqlite") else None
+        location = f"{Path(place).resolve().as_uri()}/{self.name}" if place else None
+        return str(self.client.create_experiment(self.name, artifact_location=location))
+
+    def find(self, tags: Mapping[str, str]) -> list[Run]:
+        """Runs that carry all these tags, oldest first."""
+        query = " and ".join(f"tags.`{k}` = '{v}'" for k, v in tags.items())
+        return list(self.client.search_runs([self.id], query, order_by=["attributes.start_time ASC"], max_results=5000))
+
+    def find_or_create(self, name: str, key: Mapping[str, str], tags: Mapping[str, str]) -> str:
+        """The run that `key` (some tags) names; created with all `tags` if there is none."""
+        found = self.find(key)
+        if found:
+            return str(found[0].info.run_id)
+        return str(self.client.create_run(self.id, tags={MLFLOW_RUN_NAME: name, **tags, **key}).info.run_id)
+
+    @contextmanager
+    def run(
+        self,
+        name: str,
+        key: Mapping[str, str],
+        *,
+        tags: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        parent: Parent | None = None,
+        started_before: bool = True,
+    ) -> Iterator[RunWriter]:
+        """One run for the time of a block: FINISHED after it, FAILED if it raises.
+
+        Args:
+            name: what MLflow's table shows.
+            key: the tags that identify the run; a run that has them is continued, never doubled.
+            tags: more tags.
+            params: knobs; long values are cut.
+            parent: the study's run.
+            started_before: False saves the look for an earlier run, where there can be none.
+        """
+        below = {MLFLOW_PARENT_RUN_ID: parent.run_id, **parent.tags} if parent else {}
+        marks = {**below, **(tags or {}), **key}
+        if started_before:
+            run_id = self.find_or_create(name, key, marks)
+        else:
+            run_id = str(self.client.create_run(self.id, tags={MLFLOW_RUN_NAME: name, **marks}).info.run_id)
+        written = self._written_epochs(run_id) if started_before else 0
+        if started_before:
+            self.client.update_run(run_id, status="RUNNING")
+        self._log_params(run_id, params or {})
+        writer = RunWriter(self.client, run_id, self.settings.flush_s, written)
+        try:
+            with _system_metrics(run_id, self.settings):
+                yield writer
+        except BaseException:
+            writer.write(tags={"state": "failed"})
+            self.client.set_terminated(run_id, "FAILED")
+            raise
+        self.client.set_terminated(run_id, "FINISHED")
+
+    def _written_epochs(self, run_id: str) -> int:
+        steps = [m.step for m in self.client.get_metric_history(run_id, "val/loss")]
+        return max(steps, default=0)
+
+    def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        entries = [Param(k, str(v)[:PARAM_CHARACTERS]) for k, v in params.items()]
+        for start in range(0, len(entries), PARAMS_PER_BATCH):
+            self.client.log_batch(run_id, params=entries[start : start + PARAMS_PER_BATCH])
+
+    def log(self, run_id: str, values: Mapping[str, float], step: int) -> None:
+        """Writes one point of some curves."""
+        now = int(time.time() * 1000)
+        self.client.log_batch(run_id, [Metric(k, float(v), now, step) for k, v in values.items()])
+
+    def keep(self, run_id: str, path: Path, folder: str | None) -> None:
+        """Keeps a file as an artifact of a run."""
+        self.client.log_artifact(run_id, str(path), folder)
+
+    def fail(self, key: Mapping[str, str], reason: str) -> None:
+        """Closes the runs of something that could not do so itself."""
+        for run in self.find(key):
+            self.client.log_batch(run.info.run_id, tags=[RunTag("state", "failed"), RunTag("reason", reason[:500])])
+            self.client.set_terminated(run.info.run_id, "FAILED")
+
+    def thin(self, key: Mapping[str, str], tag: str, kept: Collection[str]) -> None:
+        """Deletes the ended runs that carry the tags of `key` and whose `tag` is not among those kept."""
+        for run in self.find(key):
+            if run.info.status != "RUNNING" and run.data.tags.get(tag) not in kept:
+                self.client.delete_run(run.info.run_id)
+
+
+@lru_cache(maxsize=4)
+def experiment(settings: Settings, name: str) -> Experiment | None:
+    """The data set's experiment, opened once per process; None where tracking is off."""
+    return None if settings.uri is None else Experiment(settings, name)
+
+
+@contextmanager
+def opened_run(settings: Settings, experiment_name: str, *args: Any, **kwargs: Any) -> Iterator[RunWriter]:
+    """`Experiment.run` of the named experiment, or a run that writes nothing where tracking is off."""
+    if (store := experiment(settings, experiment_name)) is None:
+        yield Silent()
+    else:
+        with store.run(*args, **kwargs) as run:
+            yield run
+
+
+@contextmanager
+def reaching(uri: str | None) -> Iterator[None]:
+    """Fails within seconds where MLflow's client would retry for minutes, and says what to do."""
+    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+    before = {k: os.environ.get(k) for k in patience}
+    os.environ.update({k: v for k, v in patience.items() if before[k] is None})
+    try:
+        if uri and uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except (MlflowException, SQLAlchemyError, ImportError, OSError) as e:
+        raise TrackingError(
+            f"tracking.uri={uri} cannot be used: {str(e).splitlines()[0]}; start that server, name another one, "
+            "or turn tracking off with tracking=none"
+        ) from e
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+
+
+@contextmanager
+def _system_metrics(run_id: str, settings: Settings) -> Iterator[None]:
+    if not settings.system_metrics:
+        yield
+        return
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    mlflow.set_tracking_uri(str(settings.uri))
+    monitor = SystemMetricsMonitor(run_id, sampling_interval=2)
+    monitor.start()
+    try:
+        yield
+    finally:
+        monitor.finish()

@@ -1,0 +1,1 @@
+"""One trial: the reference engine, as everybody would write it in Lightning."""

@@ -1,0 +1,141 @@
+"""Trains one recipe through a Lightning Trainer: `train` with validation, `refit` without; `predict` with the result.
+
+The result depends on recipe, data and seed alone: not on what ran before in the process, nor on its random numbers.
+On a CPU it is bitwise the same each time; elsewhere as far as the device's kernels are.
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import nn
+
+from trimtab.data.arrays import Arrays, Problem
+from trimtab.trial import seeds
+from trimtab.trial.batches import Batches, Rows, outputs_of
+from trimtab.trial.module import Trial
+from trimtab.trial.recipe import Device, Recipe, built_optimizer, check_device, check_recipe, check_rows
+from trimtab.trial.recorder import OnEpoch, Recorder
+from trimtab.trial.result import TrialResult, load_result, save_result
+from trimtab.trial.session import interruptible, on_device, peak_memory_mb, session, threads
+
+__all__ = ["Device", "Recipe", "TrialResult", "check", "load_result", "predict", "refit", "save_result", "train"]
+
+_HERE = Device()
+
+
+def train(
+    recipe: Recipe,
+    train: Arrays,
+    val: Arrays,
+    problem: Problem,
+    seed: int,
+    device: Device = _HERE,
+    on_epoch: OnEpoch | None = None,
+) -> TrialResult:
+    """Trains until the last epoch or until patience is used up; returns the best epoch.
+
+    Args:
+        recipe: what is trained.
+        train: rows to learn from.
+        val: rows to compare epochs by; at least two.
+        problem: what the data mean.
+        seed: gives initial weights, batches and dropout noise, each a stream of its own.
+        device: where it runs.
+        on_epoch: told each epoch and its row of the curves; what it raises ends the trial.
+
+    Raises:
+        ConfigError: a setting is out of its range, or the device cannot be had.
+        DataError: the arrays do not fit the problem or each other.
+        Diverged: a loss became NaN or infinite.
+    """
+    started = time.perf_counter()
+    _check(recipe, problem, device, train=train, val=val)
+    with session(recipe.epochs, device) as trainer:
+        recorder = Recorder(recipe, problem, on_device(trainer, val), on_epoch)
+        model = _fit(trainer, recipe, on_device(trainer, train), problem, seed, recorder)
+        best = recorder.best()
+        return TrialResult(
+            value=best[recipe.metric],
+            best_epoch=recorder.best_epoch,
+            epochs=len(recorder.curves),
+            curves=tuple(recorder.curves),
+            best=best,
+            per_example=recorder.per_example(),
+            parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+            steps=trainer.global_step,
+            weights={name: value.cpu() for name, value in recorder.weights.items()},
+            seconds=time.perf_counter() - started,
+            peak_memory_mb=peak_memory_mb(trainer.strategy.root_device),
+        )
+
+
+def refit(recipe: Recipe, rows: Arrays, problem: Problem, seed: int, device: Device = _HERE) -> nn.Module:
+    """Trains `recipe.epochs` epochs without validation, on the schedule of `recipe.horizon_epochs`.
+
+    On the rows that `train` learnt from it follows the same path, bit by bit. Returns the network on the CPU.
+
+    Raises:
+        ConfigError: a setting is out of its range, or the device cannot be had.
+        DataError: the arrays do not fit the problem or each other.
+        Diverged: the training loss became NaN or infinite.
+    """
+    _check(recipe, problem, device, train=rows)
+    with session(recipe.epochs, device) as trainer:
+        return _fit(trainer, recipe, on_device(trainer, rows), problem, seed, None).cpu().eval()
+
+
+def predict(model: nn.Module, x: ArrayLike, problem: Problem, device: Device = _HERE) -> NDArray[np.floating[Any]]:
+    """(rows, outputs): probabilities, or predictions of the standardised target; where the model lies.
+
+    Args:
+        model: a trained network.
+        x: (rows, features), preprocessed.
+        problem: what the outputs mean.
+        device: gives the threads.
+    """
+    given = torch.tensor(np.asarray(x)).to(next(model.parameters()))
+    with threads(device.threads):
+        outputs = outputs_of(model, given)
+    if problem.task == "classification":
+        outputs = outputs.softmax(1)
+    return outputs.cpu().numpy()
+
+
+def check(recipe: Recipe, problem: Problem, device: Device = _HERE) -> None:
+    """Whether the recipe can be trained at all, without training it.
+
+    Raises:
+        ConfigError: a setting is out of its range.
+    """
+    check_recipe(recipe, problem)
+    check_device(device)
+    built_optimizer(recipe, recipe.model(problem.features, problem.outputs).parameters())
+
+
+def _check(recipe: Recipe, problem: Problem, device: Device, train: Arrays, val: Arrays | None = None) -> None:
+    check_recipe(recipe, problem)
+    check_device(device)
+    check_rows("training", train, problem, least=1)
+    if val is not None:
+        check_rows("validation", val, problem, least=2)
+
+
+def _fit(
+    trainer: pl.Trainer, recipe: Recipe, rows: Rows, problem: Problem, seed: int, recorder: Recorder | None
+) -> nn.Module:
+    """Trains; the network of the last epoch, where it was trained."""
+    place = trainer.strategy.root_device
+    if place.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(place)
+    seeds.seed_global(seed, "weights", place)
+    model = recipe.model(problem.features, problem.outputs)
+    batches = Batches(rows, recipe.batch_size, seeds.generator(seed, "batches"))
+    trial = Trial(model, recipe, problem, batches, recorder)
+    seeds.seed_global(seed, "noise", place)
+    with interruptible():
+        trainer.fit(trial, batches)
+    return model

@@ -1,0 +1,181 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.utils.class_weight import compute_class_weight
+
+from trimtab.data.preprocessing import MOST_CATEGORIES, Preprocessing
+from trimtab.errors import DataError
+
+ROWS = pd.DataFrame(
+    {
+        "age": [1.0, 2.0, np.nan, 6.0],
+        "member": [True, False, True, True],
+        "town": ["Ulm", None, "Bonn", "Ulm"],
+        "y": ["b", "a", "b", "b"],
+    }
+)
+
+
+def fitted(rows: pd.DataFrame = ROWS, **settings: Any) -> Preprocessing:
+    arguments: dict[str, Any] = {"numeric": ["age", "member"], "categorical": ["town"], "task": "classification"}
+    return Preprocessing.fit(rows, target="y", **(arguments | settings))
+
+
+def test_features_by_hand() -> None:
+    age = np.array([1.0, 2.0, 2.0, 6.0])  # the median of 1, 2, 6 fills the gap
+    member = np.array([1.0, 0.0, 1.0, 1.0])
+    town = [[0, 1, 0], [0, 0, 1], [1, 0, 0], [0, 1, 0]]  # Bonn, Ulm, missing
+    standardised = [(v - v.mean()) / v.std() for v in (age, member)]
+    features = fitted().features(ROWS)
+    assert features.dtype == np.float32
+    np.testing.assert_allclose(features, np.column_stack([*standardised, town]), rtol=1e-6)
+
+
+def test_without_scaling_numbers_stay() -> None:
+    assert fitted(scaling="none").features(ROWS)[:, :2].tolist() == [[1, 1], [2, 0], [2, 1], [6, 1]]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"age": 6, "member": True, "town": "Ulm"},
+        {"age": "6", "member": "true", "town": "Ulm", "extra": [1]},
+        {"age": " 6.0 ", "member": 1, "town": "Ulm"},
+        {"town": "Ulm", "member": "True", "age": np.int8(6)},
+    ],
+)
+def test_rows_as_json_has_them(row: dict[str, object]) -> None:
+    np.testing.assert_array_equal(fitted().features(pd.DataFrame([row])), fitted().features(ROWS)[3:])
+
+
+@pytest.mark.parametrize("gap", [None, np.nan, "", "NA", "null"])
+def test_gaps_as_people_write_them(gap: object) -> None:
+    row = pd.DataFrame([{"age": gap, "member": True, "town": "Bonn"}])
+    np.testing.assert_array_equal(fitted().features(row), fitted().features(ROWS)[2:3])
+
+
+@pytest.mark.parametrize("written", [7, 7.0, "7"])
+def test_a_number_declared_categorical_is_the_same_however_it_is_written(written: object) -> None:
+    rows = pd.DataFrame({"zip": [7.0, np.nan, 8.0, 7.0], "y": [0, 1, 0, 1]})
+    features = fitted(rows, numeric=[], categorical=["zip"]).features(pd.DataFrame({"zip": [written]}))
+    assert features.tolist() == [[1, 0, 0]]
+
+
+def test_rare_and_unknown_categories_share_an_input() -> None:
+    often = [f"t{i}" for i in range(MOST_CATEGORIES)]
+    rows = pd.DataFrame({"town": often * 2 + ["rare", "rarer"], "y": [0, 1] * 51})
+    features = fitted(rows, numeric=[], categorical=["town"]).features
+    assert features(rows).shape == (102, MOST_CATEGORIES)
+    np.testing.assert_array_equal(features(pd.DataFrame({"town": ["new"]})), features(rows)[-1:])
+
+
+def test_a_new_category_of_a_small_column_is_no_category() -> None:
+    assert fitted().features(pd.DataFrame([{"age": 1, "member": 1, "town": "Rom"}]))[0, 2:].tolist() == [0, 0, 0]
+
+
+def test_a_column_without_values_in_training_is_zero() -> None:
+    assert fitted(ROWS.assign(age=np.nan)).features(ROWS)[:, 0].tolist() == pytest.approx([1, 2, 0, 6])
+
+
+@pytest.mark.parametrize(
+    ("row", "fragments"),
+    [
+        ({"age": 1, "member": 1}, ["'town'", "the rows have 'age', 'member'"]),
+        ({"Age": 1, "member": 1, "town": "Ulm"}, ["'age' is not there; did you mean 'Age'?"]),
+        ({"age": "old", "member": 1, "town": "Ulm"}, ["'age' must hold numbers", "row 0", "'old'"]),
+        ({"age": float("inf"), "member": 1, "town": "Ulm"}, ["'age'", "finite", "row 0"]),
+    ],
+)
+def test_rows_that_cannot_be_served(row: dict[str, object], fragments: list[str]) -> None:
+    with pytest.raises(DataError) as caught:
+        fitted().features(pd.DataFrame([row]))
+    assert [f for f in fragments if f not in str(caught.value)] == []
+
+
+def test_refitted_is_fitted_on_other_rows() -> None:
+    fitting = fitted(scaling="none", class_weights="balanced")
+    again = fitting.refitted(ROWS.head(3))
+    assert again.features(ROWS).tolist()[2][0] == 1.5
+    assert again.problem.class_weights == pytest.approx((3 / 2, 3 / 4))
+
+
+def test_raw_rows_are_what_a_caller_may_give() -> None:
+    raw = fitted().raw(ROWS.astype({"age": "float32"}).assign(extra=1).iloc[1:])
+    assert {str(name): str(kind) for name, kind in raw.dtypes.items()} == {
+        "age": "float64",
+        "member": "bool",
+        "town": "str",
+    }
+    np.testing.assert_array_equal(fitted().features(raw), fitted().features(ROWS)[1:])
+
+
+def test_what_training_refuses_serving_refuses() -> None:
+    with pytest.raises(DataError, match="missing=refuse"):
+        fitted(ROWS.ffill(), missing="refuse").features(ROWS)
+
+
+def test_no_rows_are_no_rows() -> None:
+    assert fitted().features(ROWS.head(0)).shape == (0, 5)
+
+
+@pytest.mark.parametrize(
+    "labels", [["b", "a", "b", "b"], [7, -1, 7, 7], [True, False, True, True], [0.5, 0.25, 0.5, 0.5]]
+)
+def test_labels_come_back_as_they_were(labels: list[Any]) -> None:
+    rows = ROWS.assign(y=labels)
+    preprocessing = fitted(rows)
+    y = preprocessing.arrays(rows).y
+    assert y.dtype == np.int64
+    assert y.tolist() == [1, 0, 1, 1]
+    decoded = preprocessing.decode(np.eye(2, dtype=np.float32)[y])
+    assert decoded["prediction"].tolist() == labels
+    assert decoded["prediction"].dtype == rows["y"].dtype
+    assert list(decoded) == ["prediction", f"probability_{labels[1]}", f"probability_{labels[0]}"]
+
+
+def test_logits_are_no_probabilities() -> None:
+    with pytest.raises(ValueError, match="softmax"):
+        fitted().decode(np.array([[3.0, -1.0]]))
+
+
+def test_quantities_are_standardised_by_training_rows() -> None:
+    rows = ROWS.assign(y=[10.0, 20.0, 30.0, 40.0])
+    preprocessing = fitted(rows, task="regression")
+    problem = preprocessing.problem
+    assert [problem.target_mean, problem.target_std] == pytest.approx([25.0, np.sqrt(125)])
+    assert (problem.outputs, problem.classes) == (1, ())
+    y = preprocessing.arrays(rows).y
+    assert y.dtype == np.float32
+    assert y.mean() == pytest.approx(0, abs=1e-7)
+    np.testing.assert_allclose(preprocessing.decode(y[:, None])["prediction"], rows["y"], rtol=1e-6)
+
+
+def test_balanced_weights_are_those_of_scikit_learn() -> None:
+    weights = fitted(class_weights="balanced").problem.class_weights
+    reference = compute_class_weight("balanced", classes=np.array(["a", "b"]), y=ROWS["y"].to_numpy())
+    assert weights == pytest.approx(reference)
+    assert fitted().problem.class_weights is None
+
+
+def test_a_label_that_training_does_not_have() -> None:
+    with pytest.raises(DataError, match="'c'; the classes are 'a', 'b'"):
+        fitted().arrays(ROWS.assign(y=["a", "b", "c", "a"]))
+
+
+def test_saved_and_loaded(folder: Path) -> None:
+    preprocessing = fitted()
+    preprocessing.save(folder / "p.joblib")
+    loaded = Preprocessing.load(folder / "p.joblib")
+    np.testing.assert_array_equal(loaded.features(ROWS), preprocessing.features(ROWS))
+    assert loaded.problem == preprocessing.problem
+
+
+@pytest.mark.parametrize("content", [None, b"", b"junk", b"\x80\x04junk"])
+def test_a_damaged_file_is_said_to_be(content: bytes | None, folder: Path) -> None:
+    if content is not None:
+        (folder / "p.joblib").write_bytes(content)
+    with pytest.raises(DataError, match="damaged"):
+        Preprocessing.load(folder / "p.joblib")

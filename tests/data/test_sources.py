@@ -1,0 +1,141 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from trimtab.data.files import read_rows
+from trimtab.data.sources import read_csv, read_digits, read_parquet
+from trimtab.data.table import Table, find_task
+
+
+class SourceContract:
+    """What a door may expect of every source."""
+
+    def table(self, folder: Path, frame: pd.DataFrame, **columns: Any) -> Table:
+        raise NotImplementedError
+
+    def test_finds_what_is_not_named(self, folder: Path, wine: pd.DataFrame) -> None:
+        table = self.table(folder, wine, target="grape")
+        assert table.categorical == ("size",)
+        assert table.numeric == tuple(wine.columns[1:-1])
+        assert table.task == "classification"
+        pd.testing.assert_frame_equal(table.frame.reset_index(drop=True), wine, check_dtype=False)
+
+    def test_takes_what_is_named(self, folder: Path, diabetes: pd.DataFrame) -> None:
+        table = self.table(
+            folder, diabetes, target="progression", group="size", numeric=["age", "bmi"], categorical=["sex"]
+        )
+        assert table.features == ("age", "bmi", "sex")
+        assert table.group == "size"
+        assert table.task == "regression"
+        assert [d.columns for d in table.dropped] == [("bp", "s1", "s2", "s3", "s4", "s5", "s6")]
+        assert "not named" in table.dropped[0].reason
+
+    def test_booleans_are_numbers_with_or_without_gaps(self, folder: Path, wine: pd.DataFrame) -> None:
+        strong = wine["alcohol"] > 13
+        frame = wine.assign(strong=strong, gappy=strong.astype(object).mask(wine["ash"] > 2.5))
+        table = self.table(folder, frame, target="grape")
+        assert {"strong", "gappy"} <= set(table.numeric)
+        assert table.frame["gappy"].isna().sum() == (wine["ash"] > 2.5).sum()
+
+    def test_times_sort(self, folder: Path, wine: pd.DataFrame) -> None:
+        when = pd.date_range("2023-12-30", periods=len(wine)).strftime("%Y-%m-%d")
+        table = self.table(folder, wine.assign(when=when), target="grape", time="when")
+        assert table.frame["when"].is_monotonic_increasing
+        assert "when" not in table.features
+
+
+class TestCsv(SourceContract):
+    def table(self, folder: Path, frame: pd.DataFrame, **columns: Any) -> Table:
+        frame.to_csv(folder / "t.csv", index=False)
+        return read_csv(folder / "t.csv", **columns)
+
+
+class TestParquet(SourceContract):
+    def table(self, folder: Path, frame: pd.DataFrame, **columns: Any) -> Table:
+        frame.to_parquet(folder / "t.parquet", index=False)
+        return read_parquet(folder / "t.parquet", **columns)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_csv_as_people_have_it(separator: str, newline: str, encoding: str, folder: Path) -> None:
+    rows = [["größe", "text", "y"], ["1.5", '"a,b;c\n""d"""', "no"], [], ["", "", "yes"], ["-2", "x", "no"]]
+    text = newline.join(separator.join(row) for row in rows)
+    (folder / "t.csv").write_bytes(text.encode(encoding))
+    frame = read_csv(folder / "t.csv", target="y").frame
+    assert frame.index.tolist() == [2, 5, 6]
+    assert frame["größe"].tolist() == pytest.approx([1.5, np.nan, -2], nan_ok=True)
+    assert frame["text"].fillna("?").tolist() == ['a,b;c\n"d"', "?", "x"]
+
+
+def test_a_column_without_name_is_an_index_that_somebody_saved(folder: Path, wine: pd.DataFrame) -> None:
+    wine.to_csv(folder / "t.csv")
+    table = read_csv(folder / "t.csv", target="grape")
+    assert len(table.features) == len(wine.columns) - 1
+    assert [str(d) for d in table.dropped] == ["column 'column 1' dropped: no name in the header"]
+
+
+def test_the_index_of_a_frame_is_no_feature(folder: Path, wine: pd.DataFrame) -> None:
+    wine.sample(frac=1, random_state=0).to_parquet(folder / "t.parquet")
+    table = read_parquet(folder / "t.parquet", target="grape")
+    assert len(table.features) == len(wine.columns) - 1
+    assert "index" in str(table.dropped[0])
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        (pa.array([1, None] * 15, pa.int8()), "numeric"),
+        (pa.array([1.5, None] * 15, pa.float16()), "numeric"),
+        (pa.array(["1.50", "2.25"] * 15).cast(pa.decimal128(5, 2)), "numeric"),
+        (pa.array([True, None] * 15), "numeric"),
+        (pa.array(["a", None] * 15).dictionary_encode(), "categorical"),
+        (pa.array(["a", "b"] * 15, pa.large_string()), "categorical"),
+        (pa.array([3, 4] * 15).dictionary_encode(), "numeric"),
+        (pa.nulls(30), "numeric"),
+    ],
+    ids=str,
+)
+def test_types_of_parquet(column: pa.Array, kind: str, folder: Path) -> None:
+    pq.write_table(pa.table({"a": column, "y": [0, 1] * 15}), folder / "t.parquet")
+    assert getattr(read_parquet(folder / "t.parquet", target="y"), kind) == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("values", "task"),
+    [
+        (["a", "b"] * 10, "classification"),
+        ([True, False] * 10, "classification"),
+        ([0, 1, 2, 3] * 5, "classification"),
+        (range(20), "regression"),
+        ([*range(20)] * 10, "classification"),
+        ([*range(21)] * 10, "regression"),
+        ([0.5, 1.5] * 10, "regression"),
+        ([0.0, 1.0] * 10, "regression"),
+    ],
+)
+def test_the_task_is_found(values: Any, task: str) -> None:
+    assert find_task(pd.Series(values)) == task
+
+
+def test_whole_floats_are_labels_when_named_so(folder: Path) -> None:
+    (folder / "t.csv").write_text("a,y\n" + "1.5,0.0\n2.5,1.0\n" * 10)
+    assert read_csv(folder / "t.csv", target="y", task="classification").frame["y"].tolist() == [0, 1] * 10
+
+
+def test_digits() -> None:
+    table = read_digits(target=None, task="classification")
+    assert table.frame.shape == (1797, 65)
+    assert table.target == "digit"
+
+
+@pytest.mark.parametrize("write", [lambda f, p: f.to_csv(p, index=False), lambda f, p: f.to_parquet(p)])
+def test_rows_to_predict_come_in_either_format(write: Any, folder: Path, wine: pd.DataFrame) -> None:
+    write(wine, folder / "new rows")
+    pd.testing.assert_frame_equal(read_rows(folder / "new rows").reset_index(drop=True), wine)

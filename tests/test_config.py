@@ -1,0 +1,156 @@
+"""params.yaml, overrides, and the messages of what cannot be composed."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Project
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from trimtab import config
+from trimtab.errors import ConfigError
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+def texts(written: str, tmp_path: Path) -> list[str]:
+    file = tmp_path / "params.yaml"
+    file.write_text(written)
+    return [o.text for o in config.standing_overrides(file)]
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("", []),
+        ("model: mlp", ["model=mlp"]),
+        ("seed: 3", ["seed=3"]),
+        ("set: {optimizer: {lr: 1e-3}}", ["optimizer.lr=1e-3"]),
+        ("tracking.uri: null", []),
+        ("budget: {trials: 8}", ["budget.trials=8"]),
+        ("set: {optimizer: {lr: 0.003}}", ["optimizer.lr=0.003"]),
+        ("set: {optimizer: {lr: null}}", []),
+        ("set: {data: {path: 'my file, v2.csv'}}", ["data.path='my file, v2.csv'"]),
+        ('set: {data: {path: "it\'s.csv"}}', ["data.path='it\\'s.csv'"]),
+        ("set: {optimizer: {betas: [0.8, 0.99]}}", ["optimizer.betas=[0.8,0.99]"]),
+        ("sweep: {dry_run: true}", ["sweep.dry_run=true"]),
+        ("hydra/sweeper/sampler: random", ["hydra/sweeper/sampler=random"]),
+    ],
+)
+def test_params_become_overrides(written: str, expected: list[str], tmp_path: Path) -> None:
+    assert texts(written, tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "plain",
+        "with space",
+        "it's",
+        'quote"',
+        "a,b",
+        "x=y",
+        "[1]",
+        "true",
+        "1e3",
+        "~",
+        "",
+        "a\\b",
+        "\\",
+        "\\'",
+        "C:\\x\\",
+    ],
+)
+def test_text_survives_the_override_grammar(value: str, tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(f"set: {{data: {{target: {json.dumps(value)}}}}}")
+    (override,) = config.overrides([], file)
+    assert not override.swept
+    assert override.parsed.value() == value
+
+
+def test_last_value_of_a_key_counts_swept_or_not(project: Project) -> None:
+    given = config.overrides(["optimizer.lr=0.1", "model=linear", "optimizer.lr=0.2,0.3"])
+    assert [o.text for o in given if o.key == "optimizer.lr"] == ["optimizer.lr=0.2,0.3"]
+    assert [o.text for o in given if o.key == "model"] == ["model=linear"]
+    assert config.compose(given).optimizer.lr == 0.001  # swept ones are left to the sweeper
+
+
+def test_command_line_wins_over_params(project: Project) -> None:
+    project.set_params(set={"optimizer": {"lr": 0.5}})
+    assert config.compose(config.overrides([])).optimizer.lr == 0.5
+    assert config.compose(config.overrides(["optimizer.lr=0.25"])).optimizer.lr == 0.25
+
+
+@pytest.mark.parametrize(
+    ("typed", "fragments"),
+    [
+        (["model=mpl"], ["model=mpl", "command line", "no option 'mpl'", "did you mean 'mlp'"]),
+        (["model.widht=3"], ["model.widht", "no key", "did you mean 'model.width'"]),
+        (["model.width=wide"], ["model.width=wide", "could not be converted to Integer"]),
+        (["training.epochs=1.5"], ["training.epochs=1.5", "Integer"]),
+        (["modle=mlp"], ["modle=mlp", "did you mean 'model"]),
+        (["data=csv"], ["data.path", "needs one"]),
+        (["optimizer.lr="], ["optimizer.lr"]),
+        (["model=mlp,"], ["model=mlp,"]),
+        (["model=linear", "model.width=3"], ["model.width", "no key"]),
+        (["optimizer=adamw", "optimizer.momentum=0.5"], ["optimizer.momentum", "no key"]),
+        (["hydra/sweeper/sampler=tpee"], ["hydra/sweeper/sampler", "did you mean 'tpe'"]),
+    ],
+)
+def test_bad_overrides_name_the_culprit(typed: list[str], fragments: list[str], project: Project) -> None:
+    with pytest.raises(ConfigError) as error:
+        config.compose(config.overrides(typed))
+    assert all(fragment in str(error.value) for fragment in fragments), str(error.value)
+
+
+def test_errors_of_params_name_the_line(project: Project) -> None:
+    (project.root / "params.yaml").write_text("data: digits\nset:\n  model:\n    widht: 3\n")
+    with pytest.raises(ConfigError, match=r"params.yaml line 4.*did you mean 'model.width'"):
+        config.compose(config.overrides([]))
+
+
+@pytest.mark.parametrize("text", ["model: [", "- a\n- b\n"])
+def test_damaged_params(text: str, project: Project) -> None:
+    (project.root / "params.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"params.yaml"):
+        config.overrides([])
+
+
+@pytest.mark.parametrize("door", ["prepare", "train", "sweep", "select", "evaluate", "report"])
+def test_doors_exit_2_without_traceback(door: str, project: Project) -> None:
+    done = project.python(f"trimtab.stages.{door}", "model.widht=3")
+    assert done.returncode == 2
+    assert "did you mean 'model.width'" in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert not (project.root / "results").exists()
+
+
+OPTIONS = [
+    f"{group}={path.stem}"
+    for group in ("data", "model", "optimizer", "schedule", "training", "engine", "tracking", "search", "experiment")
+    for path in sorted((CONF / group).glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_composes_and_instantiates(option: str, project: Project) -> None:
+    (project.root / "params.yaml").write_text("")
+    more = ["data.path=x.csv", "data.target=y"] if option in ("data=csv", "data=parquet") else []
+    cfg = config.compose(config.overrides([option, *more]))
+    for group in ("model", "optimizer", "schedule"):
+        assert callable(instantiate(cfg[group]))
+    assert callable(instantiate(cfg.data.source))
+
+
+def test_every_value_in_conf_says_what_turning_it_does() -> None:
+    """A knob without a trailing comment is a knob that nobody can turn with reason."""
+    bare = []
+    for group in ("model", "optimizer", "training", "engine"):
+        for path in sorted((CONF / group).glob("*.yaml")):
+            for line in path.read_text().splitlines():
+                key = line.partition(":")[0]
+                if line and line[0].isalpha() and not key.startswith("defaults") and "#" not in line:
+                    bare.append(f"{path.name}: {line}")
+    assert not bare
