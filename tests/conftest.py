@@ -74,7 +74,7 @@ TINY = {"budget": {"trials": 4}, "set": {"training": {"epochs": 3}, "evaluate": 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A copy of configuration and pipeline with a tiny budget; the current directory is there."""
-    root = tmp_path / 'it\'s a "project" of 100 %'
+    root = tmp_path / "it's 100 % a project"  # a double quote as well is more than MLflow's own SQL can bear
     root.mkdir()
     for name in PROJECT:
         source = ROOT / name

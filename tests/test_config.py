@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Project
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
+from conftest import Project
 from trimtab import config
 from trimtab.errors import ConfigError
 

@@ -5,7 +5,7 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -210,12 +210,15 @@ def register() -> None:
     """Makes the types and the resolvers of conf/ known; safe to call again."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Schema)
-    options = {"data": (TableData, FileData), "model": (Linear, MLP), "optimizer": (SGD, AdamW)}
-    names = {TableData: "table", FileData: "file"}
+    options: dict[str, dict[str, type]] = {
+        "data": {"table": TableData, "file": FileData},
+        "model": {"linear": Linear, "mlp": MLP},
+        "optimizer": {"sgd": SGD, "adamw": AdamW},
+    }
     for group, nodes in options.items():
-        for node in nodes:
-            store.store(group=f"schema/{group}", name=names.get(node, node.__name__.lower()), node=node)
-    resolvers = {
+        for name, node in nodes.items():
+            store.store(group=f"schema/{group}", name=name, node=node)
+    resolvers: dict[str, Callable[..., Any]] = {
         "project": lambda: str(Paths.here().project),
         "cpus": lambda: os.cpu_count() or 1,
         "stem": lambda path: Path(path).stem,
@@ -311,7 +314,7 @@ def _in_grammar(node: yaml.Node) -> str | None:
         return f"[{','.join(_in_grammar(n) or 'null' for n in node.value)}]"
     if node.tag.endswith(":null"):
         return None
-    plain = node.style is None and (not node.tag.endswith(":str") or _WORD.fullmatch(node.value))
+    plain = getattr(node, "style", None) is None and (not node.tag.endswith(":str") or _WORD.fullmatch(node.value))
     return str(node.value) if plain else _quoted(node.value)
 
 
@@ -438,7 +441,7 @@ def leaves(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted path and unresolved node of every leaf of the task's configuration."""
     for key in cfg:
         node = cfg._get_node(key)
-        path = f"{prefix}{key}"
+        path = prefix + str(key)
         if path == "hydra":
             continue
         if isinstance(node, DictConfig) and not node._is_missing() and not node._is_none():
@@ -484,7 +487,7 @@ def run(task: TaskFunction, argv: Sequence[str], *, hydra: Sequence[str] = (), m
         app = GlobalHydra.instance().hydra
         assert app is not None
         if multirun:
-            return app.multirun("config", task, texts)
+            return app.multirun("config", task, [*texts, "hydra.mode=MULTIRUN"])
         return app.run("config", _politely(task), texts).return_value
 
 

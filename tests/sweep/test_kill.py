@@ -6,14 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from sweep_app import App, write_app
 
+from trimtab.errors import SweepError
 from trimtab.sweep.study import open_study
 
 TRIALS = "hydra.sweeper.n_trials=14"
+EARLY = ["hydra.sweeper.sampler.startup_trials=2", "hydra.sweeper.lag=4"]  # so that few trials suffice to learn
+SAMPLERS = {"tpe": EARLY, "random": ["hydra/sweeper/sampler=random", "hydra.sweeper.lag=4"]}
 PROCESSES = ["hydra/sweeper/executor=processes"]
 
 
@@ -21,9 +25,9 @@ PROCESSES = ["hydra/sweeper/executor=processes"]
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Tables by sampler, made inline."""
     tables = {}
-    for sampler in ("tpe", "random"):
+    for sampler, chosen in SAMPLERS.items():
         app = write_app(tmp_path_factory.mktemp("undisturbed") / sampler)
-        done = app.run(TRIALS, f"hydra/sweeper/sampler={sampler}")
+        done = app.run(TRIALS, *chosen)
         assert done.returncode == 0, done.stderr
         tables[sampler] = app.table()
     return tables
@@ -35,17 +39,19 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_the_table_does_not_depend_on_the_workers(
     app: App, undisturbed: dict[str, str], sampler: str, workers: int
 ) -> None:
-    arguments = [f"hydra/sweeper/sampler={sampler}", f"hydra.sweeper.n_jobs={workers}", "sleep=0.02"]
+    arguments = [*SAMPLERS[sampler], f"hydra.sweeper.n_jobs={workers}", "sleep=0.02"]
     done = app.run(TRIALS, *PROCESSES, *arguments)
     assert done.returncode == 0, done.stderr
     assert app.table() == undisturbed[sampler]
 
 
 def test_two_workers_give_the_table_of_none_and_a_killed_one_is_replaced(app: App, undisturbed: dict[str, str]) -> None:
-    done = app.run(TRIALS, *PROCESSES, "hydra.sweeper.n_jobs=2", "fail=[3,7]", "sleep=0.01")
+    done = app.run(TRIALS, *EARLY, *PROCESSES, "hydra.sweeper.n_jobs=2", "fail=[3,7]", "sleep=0.01")
     assert done.returncode == 0, done.stderr
     assert app.table() == undisturbed["tpe"]
     assert open_study(app.out).trials[3].user_attrs["starts"] == 2
+    assert "[app][INFO]" not in done.stdout
+    assert "[app][INFO] - opt" in (app.out / "5" / "console.log").read_text()
 
 
 @pytest.mark.slow
@@ -54,7 +60,7 @@ def test_killed_at_random_moments_it_resumes_to_the_same_table(
     app: App, undisturbed: dict[str, str], executor: str
 ) -> None:
     moments = random.Random(executor)
-    arguments = [TRIALS, f"hydra/sweeper/executor={executor}", "hydra.sweeper.n_jobs=2", "sleep=0.05"]
+    arguments = [TRIALS, *EARLY, f"hydra/sweeper/executor={executor}", "hydra.sweeper.n_jobs=2", "sleep=0.05"]
     arguments.append("hydra.sweeper.max_starts=1000")
     for _ in range(8):
         with app.start(*arguments) as process:
@@ -67,7 +73,7 @@ def test_killed_at_random_moments_it_resumes_to_the_same_table(
 
 
 def test_interrupted_it_says_how_to_go_on(app: App, undisturbed: dict[str, str]) -> None:
-    arguments = [TRIALS, *PROCESSES, "hydra.sweeper.n_jobs=2", "sleep=0.3"]
+    arguments = [TRIALS, *EARLY, *PROCESSES, "hydra.sweeper.n_jobs=2", "sleep=0.3"]
     with app.start(*arguments) as process:
         wait_for_trials(app, 4)
         os.killpg(process.pid, signal.SIGINT)
@@ -94,7 +100,7 @@ def test_a_second_sweep_is_refused_and_leaves_the_first_alone(app: App) -> None:
 def wait_for_trials(app: App, count: int) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if (app.out / "study.journal").exists() and b'"op_code":0' in (app.out / "study.journal").read_bytes():
+        with suppress(SweepError):
             if len(open_study(app.out).trials) >= count:
                 return
         time.sleep(0.05)

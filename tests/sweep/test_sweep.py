@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from optuna.trial import FrozenTrial
@@ -143,7 +143,12 @@ def overrides(app: App, trial: FrozenTrial) -> list[str]:
 
 def test_each_trial_gets_its_own_seed(app: App, sweep: Sweep) -> None:
     seeds: list[int] = []
-    sweep(lambda cfg: seeds.append(cfg.seed) or 1.0, FEW)
+
+    def task(cfg: DictConfig) -> float:
+        seeds.append(cfg.seed)
+        return 1.0
+
+    sweep(task, FEW)
     assert len(set(seeds)) == 4
     assert seeds == [t.user_attrs["seed"] for t in open_study(app.out).trials]
     assert seeds[0] == int(sha256(b"0,0").hexdigest()[:8], 16)
@@ -162,10 +167,11 @@ def test_a_raised_budget_goes_on_and_a_lowered_one_does_nothing(
 
 
 def test_a_raised_budget_gives_what_the_larger_one_gives_at_once(app: App, sweep: Sweep) -> None:
-    sweep(objective, FEW)
-    sweep(objective, "hydra.sweeper.n_trials=14")
+    early = ("hydra.sweeper.sampler.startup_trials=2", "hydra.sweeper.lag=3")
+    sweep(objective, "hydra.sweeper.n_trials=8", *early)
+    sweep(objective, "hydra.sweeper.n_trials=14", *early)
     resumed = app.table()
-    sweep(objective, "hydra.sweeper.n_trials=14", "hydra.sweep.dir=other")
+    sweep(objective, "hydra.sweeper.n_trials=14", *early, "hydra.sweep.dir=other")
     assert (app.folder / "other" / "trials.csv").read_text() == resumed
 
 
@@ -352,3 +358,15 @@ def test_the_pieces_of_the_fingerprint_are_kept(app: App, sweep: Sweep) -> None:
 def test_live_display_draws(app: App, sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
     sweep(objective, FEW, "hydra.sweeper.progress=live")
     assert "4 of 4 trials done" in capsys.readouterr().out
+
+
+def test_more_workers_than_the_lag_would_idle(app: App, sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep(objective, FEW, "hydra.sweeper.n_jobs=9")
+    assert "8 workers instead of 9" in capsys.readouterr().out
+
+
+def test_another_launcher_is_refused(app: App, sweep: Sweep) -> None:
+    (app.folder / "conf" / "hydra" / "launcher").mkdir(parents=True)
+    (app.folder / "conf" / "hydra" / "launcher" / "mine.yaml").write_text("x: 1\n")
+    with pytest.raises(SweepError, match="hydra/sweeper/executor"):
+        sweep(objective, "hydra/launcher=mine")

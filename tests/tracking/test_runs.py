@@ -48,15 +48,20 @@ def test_a_run_has_params_tags_and_curves(store: Experiment) -> None:
 
 def test_a_rerun_continues_its_run_and_doubles_no_point(store: Experiment) -> None:
     key = {"study": "y", "trial": "1"}
-    with pytest.raises(KeyboardInterrupt), store.run("trial 1", key, params={"lr": 0.1}) as killed:
-        for row in rows(2):
-            killed.epoch(int(row["epoch"]), row)
-        raise KeyboardInterrupt
+
+    def interrupted() -> str:
+        with store.run("trial 1", key, params={"lr": 0.1}) as killed:
+            for row in rows(2):
+                killed.epoch(int(row["epoch"]), row)
+            raise KeyboardInterrupt(killed.run_id)
+
+    with pytest.raises(KeyboardInterrupt) as killed:
+        interrupted()
     with store.run("trial 1", key, params={"lr": 0.1}) as again:
         for row in rows(5):
             again.epoch(int(row["epoch"]), row)
         again.write()
-    assert again.run_id == killed.run_id
+    assert again.run_id == str(killed.value)
     assert len(store.find(key)) == 1
     history = store.client.get_metric_history(again.run_id, "val/loss")
     assert [m.step for m in history] == [1, 2, 3, 4, 5]

@@ -92,7 +92,7 @@ def _is_of(out: Outputs, choice: dict[str, Any], look: Look) -> bool:
     if not (out.metrics.exists() and out.predictions.exists() and any(out.model.glob("*"))):
         return False
     have = read_json(out.metrics)
-    return have.get("id") == choice["id"] and have["look"] == {"number": look.number, "verdict": look.verdict}
+    return bool(have.get("id") == choice["id"] and have["look"] == {"number": look.number, "verdict": look.verdict})
 
 
 def _check_choice(choice: dict[str, Any], cfg: DictConfig) -> None:

@@ -28,12 +28,14 @@ class Entrant:
     """A recipe that goes into confirmation.
 
     Attributes:
-        trial: its number in the study; None for the classic untuned start.
+        trial: its number in the study; None for a recipe that was no trial.
+        eligible: whether it may become champion.
         overrides: what it changes of the standing configuration.
     """
 
     name: str
     trial: int | None
+    eligible: bool
     overrides: tuple[str, ...]
     cfg: DictConfig
 
@@ -66,15 +68,16 @@ def fresh_seeds(study_seed: int, count: int) -> list[int]:
 
 def _entrants(given: Sequence[Override], trials: pd.DataFrame, study: dict[str, Any], count: int) -> list[Entrant]:
     """The best trials, the default configuration and the classic untuned start."""
-    numbers = best_trials(trials, count, study["direction"])
-    rows = trials.set_index("number")
+    default = None if study["baseline"] is None else int(study["baseline"]["number"])
+    numbers = [n for n in best_trials(trials, count, study["direction"]) if n != default]
+    rows = trials.set_index("number").to_dict("index")
     entrants = []
-    for number in dict.fromkeys([*numbers, 0]):
-        changed = () if number == 0 else _overrides(rows.loc[number])
-        name = DEFAULT if number == 0 else f"trial {number}"
-        entrants.append(Entrant(name, number, changed, _composed(given, changed)))
+    for number in numbers:
+        changed = _overrides(rows[number])
+        entrants.append(Entrant(f"trial {number}", number, True, changed, _composed(given, changed)))
+    entrants.append(Entrant(DEFAULT, default, True, (), _composed(given, ())))
     classic = ("experiment=classic",)
-    return [*entrants, Entrant(CLASSIC, None, classic, _composed(_without_set(given), classic))]
+    return [*entrants, Entrant(CLASSIC, None, False, classic, _composed(_of_the_task(given), classic))]
 
 
 def read_trials(path: Path) -> pd.DataFrame:
@@ -85,20 +88,20 @@ def read_trials(path: Path) -> pd.DataFrame:
     )
 
 
-def _overrides(row: pd.Series) -> tuple[str, ...]:
+def _overrides(row: dict[Any, Any]) -> tuple[str, ...]:
     """A row of trials.csv as overrides; knobs that did not exist in this trial are empty there."""
-    cells = row[[c for c in row.index if c.startswith("params.")]].dropna()
-    return tuple(f"{c.removeprefix('params.')}={v}" for c, v in cells.items())
+    knobs = {c.removeprefix("params."): v for c, v in row.items() if c.startswith("params.")}
+    return tuple(f"{name}={value}" for name, value in knobs.items() if not pd.isna(value))
 
 
 def _composed(given: Sequence[Override], changed: Sequence[str]) -> DictConfig:
     return config.compose(config.merged([*given, *(Override(c, "the study") for c in changed)]))
 
 
-def _without_set(given: Sequence[Override]) -> list[Override]:
-    """What the person says of data and model family, without what was said of the recipe."""
-    recipe = ("optimizer", "schedule", "training")
-    return [o for o in given if not o.key.startswith(("model.", *recipe))]
+def _of_the_task(given: Sequence[Override]) -> list[Override]:
+    """What a person says of data, model family and epochs, without the knobs that the classic start sets itself."""
+    knobs = ("optimizer", "schedule", "model.", "training.batch_size")
+    return [o for o in given if not o.key.startswith(knobs)]
 
 
 def _confirm(
@@ -143,7 +146,7 @@ def _result(
 ) -> dict[str, Any]:
     """What champion.json holds."""
     candidates = [
-        Candidate(e.name, e.trial, e.trial is not None, tuple(found[e.name, s].value for s in seeds)) for e in entrants
+        Candidate(e.name, e.trial, e.eligible, tuple(found[e.name, s].value for s in seeds)) for e in entrants
     ]
     chosen = champion(candidates, study["direction"])
     rows = [_row(e, c, [found[e.name, s].best_epoch for s in seeds]) for e, c in zip(entrants, candidates, strict=True)]

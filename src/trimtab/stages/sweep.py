@@ -1,4 +1,4 @@
-"""The study that params.yaml names: `python -m trimtab.stages.sweep budget.trials=200`. Again: goes on where it stopped."""
+"""The study that params.yaml names: `python -m trimtab.stages.sweep budget.trials=200`. Again: it goes on."""
 
 import sys
 from collections import Counter

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from trimtab.errors import SweepError
 from trimtab.sweep.check import Plan, plan
-from trimtab.sweep.compose import Composer, plain
+from trimtab.sweep.compose import Composer, plain, written
 from trimtab.sweep.grammar import parse
 
 Pieces = dict[str, dict[str, Any]]
@@ -23,12 +23,12 @@ def fingerprint(cfg: DictConfig) -> str:
 
     It reads `hydra.sweeper`, the overrides and the task's configuration, never `hydra.sweep`, so
     that `hydra.sweep.dir` can contain it. Budget, workers and executor do not count. Hydra must be
-    initialised, since the options of swept config groups count as well. Give it to OmegaConf as
-    `register_new_resolver(name, lambda *, _root_: fingerprint(_root_), use_cache=True)`.
+    initialised, since the options of swept config groups count as well: one composition for each.
+    A resolver calls it as `lambda *, _root_: fingerprint(_root_)`.
     """
     loader = GlobalHydra.instance().config_loader()
     sweeper = plain(cfg.hydra.sweeper)
-    wishes = parse(sweeper["params"], list(cfg.hydra.overrides.task), loader)
+    wishes = parse(sweeper["params"], written(cfg.hydra.overrides.task), loader)
     return digest(pieces(plan(wishes, Composer(loader, cfg)), sweeper))
 
 

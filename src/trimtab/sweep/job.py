@@ -1,15 +1,17 @@
 """Runs one trial as a Hydra job: own directory, `.hydra/`, job log, `HydraConfig`."""
 
 import logging
+import os
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 from hydra._internal.callbacks import Callbacks
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
@@ -59,7 +61,7 @@ class Job:
         callbacks = _FastFiles(self.context.callbacks, subdir)
         with open_dict(cfg.hydra):
             cfg.hydra.output_subdir = None
-        with _own_logging():
+        with _own_logging(), _own_console(cfg) if self.hydra is not None else nullcontext():
             run_job(
                 task_function=_judged(self.task, outcomes),
                 config=cfg,
@@ -167,3 +169,28 @@ def _own_logging() -> Iterator[None]:
             if handler not in handlers:
                 handler.close()
         root.handlers[:], root.level = handlers, level
+
+
+@contextmanager
+def _own_console(cfg: DictConfig) -> Iterator[None]:
+    """In a worker: what a trial prints, also from native code, goes to `console.log` in its folder."""
+    path = Path(str(cfg.hydra.sweep.dir), str(cfg.hydra.sweep.subdir), "console.log")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = [os.dup(fd) for fd in (1, 2)]
+    try:
+        with path.open("ab") as file:
+            _point(file.fileno(), file.fileno())
+            yield
+    finally:
+        _point(*kept)
+        for fd in kept:
+            os.close(fd)
+        if not path.stat().st_size:
+            path.unlink()
+
+
+def _point(stdout: int, stderr: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,6 @@ import mlflow
 import pandas as pd
 import torch
 from hydra.utils import instantiate
-from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
@@ -153,7 +153,7 @@ def _quiet() -> Iterator[None]:
     """Without MLflow's progress bars over single files, its notes to itself, and a hint that our signature heeds."""
     logger = logging.getLogger("mlflow.pyfunc")
     level = logger.level
-    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     try:
         logger.setLevel(logging.WARNING)
         with warnings.catch_warnings():

@@ -271,7 +271,7 @@ def _system_metrics(run_id: str, settings: Settings) -> Iterator[None]:
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     mlflow.set_tracking_uri(str(settings.uri))
-    monitor = SystemMetricsMonitor(run_id, sampling_interval=2)
+    monitor: Any = SystemMetricsMonitor(run_id, sampling_interval=2)  # type: ignore[no-untyped-call]
     monitor.start()
     try:
         yield

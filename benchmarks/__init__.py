@@ -1,0 +1,1 @@
+"""Measurements that anyone can rerun; `make bench` runs them all; LOG.md keeps the figures."""

@@ -1,0 +1,22 @@
+"""`make bench`: every measurement, one after another; `python -m benchmarks fixed_cost` runs one."""
+
+import argparse
+import subprocess
+import sys
+
+ALL = ("pipeline_times", "fixed_cost", "solo_vs_bare_loop", "trial_overhead", "champions")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(ALL)}; default: all")
+    names = parser.parse_args().names or ALL
+    if unknown := set(names) - set(ALL):
+        parser.error(f"there is no measurement {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+    for name in names:
+        print(f"== {name}", flush=True)
+        subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
+
+
+if __name__ == "__main__":
+    main()
