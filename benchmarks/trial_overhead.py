@@ -19,10 +19,10 @@ from typing import Any
 from hydra import main as hydra_main
 from omegaconf import DictConfig
 
-from trimtab.sweep import journal, supply
 from trimtab.sweep.compose import Composer
 from trimtab.sweep.job import Job
 from trimtab.sweep.journal import Journal
+from trimtab.sweep.supply import Supply
 
 CONFIG = """
 defaults: [{opt: adam}, {override hydra/sweeper: trimtab}, _self_]
@@ -46,7 +46,7 @@ hydra:
 """
 PARTS: dict[str, tuple[Any, str]] = {
     "compose": (Composer, "job"),
-    "ask": (supply.Supply, "next"),
+    "ask": (Supply, "next"),
     "job": (Job, "__call__"),
     "tell": (Journal, "tell"),
 }
@@ -133,5 +133,4 @@ def _nothing() -> Iterator[None]:
 
 if __name__ == "__main__":
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    assert journal
     main()

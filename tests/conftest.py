@@ -1,74 +1,12 @@
-"""A project of one's own, in a folder with a nasty name, and the doors as a person calls them."""
+"""What all rooms' tests share."""
 
-import os
 import shutil
 import socket
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
 
-ROOT = Path(__file__).parents[1]
-PROJECT = ("conf", "params.yaml", "dvc.yaml", "Makefile", ".gitignore", ".dvc", "src")
-
-
-@dataclass(frozen=True)
-class Project:
-    """A checkout to run stages in; code comes from the repository under test."""
-
-    root: Path
-
-    def python(self, *argv: str, timeout_s: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
-        """`python -m …` in the project, output captured."""
-        return subprocess.run(
-            [sys.executable, "-m", *argv],
-            cwd=self.root,
-            env=self.environment(**env),
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
-
-    def stage(self, name: str, *overrides: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """One door; fails the test unless it succeeds."""
-        done = self.python(f"trimtab.stages.{name}", *overrides, **env)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done
-
-    def start(self, *argv: str) -> "subprocess.Popen[str]":
-        """Starts `python -m …`, to be killed."""
-        return subprocess.Popen(
-            [sys.executable, "-m", *argv],
-            cwd=self.root,
-            env=self.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def environment(self, **env: str) -> dict[str, str]:
-        """This process's environment with the environment's programs first."""
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "PYTEST_"))}
-        return {**clean, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true", **env}
-
-    def set_params(self, **settings: object) -> None:
-        """Writes params.yaml anew from the shipped one."""
-        params = yaml.safe_load((ROOT / "params.yaml").read_text())
-        (self.root / "params.yaml").write_text(yaml.safe_dump({**params, **settings}, sort_keys=False))
-
-    def files(self, *folders: str) -> dict[str, bytes]:
-        """Contents by relative path."""
-        paths = (p for f in folders for p in sorted((self.root / f).rglob("*")) if p.is_file())
-        return {str(p.relative_to(self.root)): p.read_bytes() for p in paths}
-
-
-TINY = {"budget": {"trials": 4}, "set": {"training": {"epochs": 3}, "evaluate": {"resamples": 100}}}
+from projects import PROJECT, ROOT, TINY, Project
 
 
 @pytest.fixture

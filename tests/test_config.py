@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hydra.utils import instantiate
 
-from conftest import Project
+from projects import Project
 from trimtab import config
 from trimtab.errors import ConfigError
 

@@ -19,7 +19,7 @@ import pytest
 from mlflow import MlflowClient
 from sklearn.datasets import load_breast_cancer
 
-from conftest import Project
+from projects import Project
 
 pytestmark = [
     pytest.mark.slow,
@@ -222,7 +222,7 @@ def test_nobody_needs_the_sealed_folder_before_evaluate(csv_project: Project, tm
     csv_project.stage("prepare")
     shutil.copytree(csv_project.root, other)
     shutil.rmtree(csv_project.root / "results/prepare/sealed")
-    clocks = ("timing.json", ".journal", ".log", "started", "mlflow.json", "mlflow.db", ".yaml")
+    clocks = ("timing.json", ".journal", ".lock", ".log", "started", "mlflow.json", "mlflow.db", ".yaml")
     written = []
     for project in (csv_project, Project(other)):
         project.stage("sweep")

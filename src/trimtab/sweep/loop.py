@@ -51,7 +51,7 @@ def run_trials(
     running: dict[Future[Outcome], FrozenTrial] = {}
     while True:
         while len(running) < executor.workers and (trial := supply.next()) is not None:
-            running[_submit(trial, configure, run, executor)] = trial
+            running[_submit(trial, supply, configure, run, executor)] = trial
         if not running:
             return
         done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -66,14 +66,21 @@ def run_trials(
                 watcher.finished(study, ended)
 
 
-def _submit(trial: FrozenTrial, configure: Configure, run: Run, executor: Executor) -> "Future[Outcome]":
+def _submit(
+    trial: FrozenTrial, supply: Supply, configure: Configure, run: Run, executor: Executor
+) -> "Future[Outcome]":
     """Composes here, runs there; a configuration that cannot be composed fails its trial only."""
+    failed = supply.poison(trial)
     try:
-        return executor.submit(run, configure(trial))
+        return _settled(failed) if failed else executor.submit(run, configure(trial))
     except (HydraException, OmegaConfBaseException) as e:
-        future: Future[Outcome] = Future()
-        future.set_result(Failed(one_line(e.__cause__ or e), bad_input=True))
-        return future
+        return _settled(Failed(one_line(e.__cause__ or e), bad_input=True))
+
+
+def _settled(outcome: Outcome) -> "Future[Outcome]":
+    future: Future[Outcome] = Future()
+    future.set_result(outcome)
+    return future
 
 
 def _outcome(future: "Future[Outcome]", folder: Path) -> Outcome | None:

@@ -32,11 +32,10 @@ class Supply:
 
     def next(self) -> FrozenTrial | None:
         """Starts a trial; None if the budget is spent, or the next must wait for others to end."""
-        while self._ready:
+        if self._ready:
             trial = self._ready.popleft()
-            if not self._poisonous(trial):
-                self._starts[trial.number] += 1
-                return self._journal.start(trial)
+            self._starts[trial.number] += 1
+            return self._journal.start(trial)
         trials = self._journal.trials
         number = len(trials)
         horizon = self._view.horizon(number)
@@ -45,6 +44,13 @@ class Supply:
         self._view.advance(trials, number)
         self._starts[number] += 1
         return self._baseline() if self._is_baseline(number) else self._proposed(number)
+
+    def poison(self, trial: FrozenTrial) -> Failed | None:
+        """The outcome of a trial that has been started too often to be tried again."""
+        before = trial.user_attrs["starts"] - 1
+        if before < self._settings.max_starts:
+            return None
+        return Failed(f"poison: started {before} times without an end (hydra.sweeper.max_starts)")
 
     def again(self, trial: FrozenTrial) -> bool:
         """Lines a trial up once more after its worker died; False if that has happened too often."""
@@ -68,14 +74,6 @@ class Supply:
 
     def _is_baseline(self, number: int) -> bool:
         return number == 0 and self._settings.baseline
-
-    def _poisonous(self, trial: FrozenTrial) -> bool:
-        starts = trial.user_attrs["starts"]
-        if starts < self._settings.max_starts:
-            return False
-        reason = f"poison: started {starts} times without an end (hydra.sweeper.max_starts)"
-        self._journal.tell(trial, Failed(reason))
-        return True
 
     def _baseline(self) -> FrozenTrial:
         point, inside = self._plan.default()
