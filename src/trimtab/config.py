@@ -26,7 +26,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trimtab.errors import ConfigError, TrimtabError
-from trimtab.paths import Paths
+from trimtab.paths import Paths, read_json
 
 _WORD = re.compile(r"[\w/+-]+(\.\d+)?([eE][+-]?\d+)?")
 
@@ -233,7 +233,7 @@ def register() -> None:
 def _data_hash() -> str:
     """Hash of the prepared data: a study of other rows is another study."""
     manifest = Paths.here().manifest
-    return str(yaml.safe_load(manifest.read_text())["data_hash"]) if manifest.is_file() else "unprepared"
+    return str(read_json(manifest)["data_hash"]) if manifest.is_file() else "unprepared"
 
 
 def _direction(metric: str) -> str:

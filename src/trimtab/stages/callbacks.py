@@ -1,5 +1,6 @@
 """What happens beside a study, in the sweeper's process: MLflow's parent run, and weights that are not kept."""
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +102,9 @@ class StudyRun:
         if (table := study.directory / "trials.csv").exists():
             self._store.keep(self._parent.run_id, table, None)
         self._thin(study)
-        self._store.client.set_terminated(self._parent.run_id, "FINISHED")
+        # Called while an interrupt or error is on its way, too.
+        status = "FINISHED" if sys.exception() is None else "KILLED"
+        self._store.client.set_terminated(self._parent.run_id, status)
 
     def _thin(self, study: Study) -> None:
         """Deletes the runs of trials beyond the best `tracking.trials` (`mlflow gc` frees their space)."""

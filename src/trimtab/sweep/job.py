@@ -1,27 +1,23 @@
 """Runs one trial as a Hydra job: own directory, `.hydra/`, job log, `HydraConfig`."""
 
+import copy
 import logging
-import os
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import chdir, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
-import yaml
-from hydra._internal.callbacks import Callbacks
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
-from hydra.core.utils import run_job, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, configure_log, env_override, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from omegaconf._utils import OmegaConfDumper, get_omega_conf_dumper
 
 from trimtab.errors import Diverged, TrimtabError
 from trimtab.sweep.context import taking_notes
+from trimtab.sweep.job_output import own_console, own_logging, write_hydra_files
 from trimtab.sweep.journal import FULL
 from trimtab.sweep.outcome import Failed, Outcome, judge, one_line
 
@@ -56,22 +52,61 @@ class Job:
         """
         if self.hydra is not None:
             _enter(self.hydra)
-        outcomes: list[Outcome] = []
-        subdir = cfg.hydra.output_subdir
-        callbacks = _FastFiles(self.context.callbacks, subdir)
-        with open_dict(cfg.hydra):
-            cfg.hydra.output_subdir = None
-        with _own_logging(), _own_console(cfg) if self.hydra is not None else nullcontext():
-            run_job(
-                task_function=_judged(self.task, outcomes),
-                config=cfg,
-                job_dir_key="hydra.sweep.dir",
-                job_subdir_key="hydra.sweep.subdir",
-                hydra_context=HydraContext(self.context.config_loader, callbacks),
-            )
-        if not outcomes:
-            raise OSError(*FULL[:1], "No space left on device")
-        return outcomes[0]
+        with _hydra_of(cfg) as folder, own_console(folder) if self.hydra is not None else nullcontext(), own_logging():
+            configure_log(cfg.hydra.job_logging, cfg.hydra.verbose)
+            if cfg.hydra.output_subdir is not None:
+                write_hydra_files(cfg, folder / cfg.hydra.output_subdir)
+            with env_override(cfg.hydra.job.env_set), _directory(folder if cfg.hydra.job.chdir else None):
+                return self._run(cfg)
+
+    def _run(self, cfg: DictConfig) -> Outcome:
+        """The task between Hydra's callbacks."""
+        task_cfg = _without_hydra(cfg)
+        job = JobReturn(list(cfg.hydra.overrides.task), task_cfg, cfg, str(Path.cwd()), str(cfg.hydra.job.name))
+        self.context.callbacks.on_job_start(config=cfg, task_function=self.task)
+        try:
+            outcome, job.return_value = _judged(self.task, task_cfg)
+            job.status = JobStatus.COMPLETED
+        except _Failure as e:
+            outcome, job.return_value = e.outcome, e.__cause__
+            job.status = JobStatus.FAILED
+        self.context.callbacks.on_job_end(config=cfg, job_return=job)
+        return outcome
+
+
+@contextmanager
+def _hydra_of(cfg: DictConfig) -> Iterator[Path]:
+    """Makes the job's folder and `HydraConfig` for the time of the job; what `run_job` does with 15 ms less copying."""
+    instance = HydraConfig.instance()
+    before = instance.cfg
+    instance.cfg = cfg  # type: ignore[assignment]  # `hydra:` resolves from here on
+    try:
+        folder = Path(str(cfg.hydra.sweep.dir), str(cfg.hydra.sweep.subdir)).absolute()
+        with open_dict(cfg.hydra.runtime):
+            cfg.hydra.runtime.output_dir = str(folder)
+        OmegaConf.set_readonly(cfg.hydra, True)
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+    finally:
+        instance.cfg = before
+
+
+@contextmanager
+def _directory(folder: Path | None) -> Iterator[None]:
+    """`hydra.job.chdir`."""
+    if folder is None:
+        yield
+        return
+    with chdir(folder):
+        yield
+
+
+def _without_hydra(cfg: DictConfig) -> DictConfig:
+    """What the task gets. Only that is copied: most of a composed configuration is Hydra's own node."""
+    rest = copy.copy(cfg)
+    with read_write(rest), open_dict(rest):
+        del rest["hydra"]
+    return copy.deepcopy(rest)
 
 
 _entered = False
@@ -86,24 +121,31 @@ def _enter(hydra: Any) -> None:
         _entered = True
 
 
-def _judged(task: TaskFunction, outcomes: list[Outcome]) -> TaskFunction:
-    """The task, appending its outcome; none if the disk was full."""
+class _Failure(Exception):
+    """Carries the outcome of a task that raised."""
 
-    @wraps(task)
-    def run(cfg: DictConfig) -> Any:
-        begun = time.perf_counter()
-        with taking_notes() as notes:
-            try:
-                returned = task(cfg)
-            except (Exception, SystemExit) as e:
-                log.error("the trial failed", exc_info=True)
-                if not (isinstance(e, OSError) and e.errno in FULL):
-                    outcomes.append(_failure(e, time.perf_counter() - begun))
-                raise RuntimeError(one_line(e)) from e
-        outcomes.append(judge(returned, notes, time.perf_counter() - begun))
-        return returned
+    def __init__(self, outcome: Failed) -> None:
+        super().__init__(outcome.reason)
+        self.outcome = outcome
 
-    return run
+
+def _judged(task: TaskFunction, cfg: DictConfig) -> tuple[Outcome, Any]:
+    """Runs the task: its outcome and what it returned.
+
+    Raises:
+        OSError: the disk is full.
+        _Failure: the task raised.
+    """
+    begun = time.perf_counter()
+    with taking_notes() as notes:
+        try:
+            returned = task(cfg)
+        except (Exception, SystemExit) as e:
+            log.error("the trial failed", exc_info=True)
+            if isinstance(e, OSError) and e.errno in FULL:
+                raise
+            raise _Failure(_failure(e, time.perf_counter() - begun)) from e
+    return judge(returned, notes, time.perf_counter() - begun), returned
 
 
 def _failure(error: BaseException, seconds: float) -> Failed:
@@ -112,85 +154,3 @@ def _failure(error: BaseException, seconds: float) -> Failed:
     if isinstance(error, SystemExit):
         text = f"the task called sys.exit({error.code!r})"
     return Failed(text, bad_input=bad_input, seconds=seconds)
-
-
-class _FastFiles(Callbacks):
-    """Writes `.hydra/` in place of `run_job`, by libyaml: pure Python takes 10–20 ms of a trial.
-
-    `run_job` is given no `output_subdir`; before anybody else looks it is put back.
-    """
-
-    def __init__(self, inner: Callbacks, subdir: str | None) -> None:
-        self.callbacks = inner.callbacks
-        self._subdir = subdir
-
-    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        current: Any = HydraConfig.instance().cfg
-        if self._subdir is not None and current is not None:
-            for cfg in (config, current):
-                with read_write(cfg.hydra), open_dict(cfg.hydra):
-                    cfg.hydra.output_subdir = self._subdir
-            self._write(config, Path(config.hydra.runtime.output_dir) / self._subdir)
-        super().on_job_start(config=config, **kwargs)
-
-    def _write(self, config: DictConfig, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        everything = OmegaConf.to_container(config, enum_to_str=True)
-        assert isinstance(everything, dict)
-        hydra = everything.pop("hydra")
-        files = {"config": everything, "hydra": {"hydra": hydra}}
-        for name, content in {**files, "overrides": hydra["overrides"]["task"]}.items():
-            (folder / f"{name}.yaml").write_text(_dump(content), encoding="utf-8")
-
-
-def _dump(content: Any) -> str:
-    """What OmegaConf.to_yaml writes."""
-    options: dict[str, Any] = {"default_flow_style": False, "allow_unicode": True}
-    return str(yaml.dump(content, Dumper=_Dumper, sort_keys=False, **options))
-
-
-class _Dumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
-    """OmegaConf's way of writing text, on libyaml where PyYAML has it."""
-
-
-get_omega_conf_dumper()
-_Dumper.add_representer(str, OmegaConfDumper.str_representer)
-
-
-@contextmanager
-def _own_logging() -> Iterator[None]:
-    """Gives the job its logging and the sweeper its own back."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    try:
-        yield
-    finally:
-        for handler in root.handlers:
-            if handler not in handlers:
-                handler.close()
-        root.handlers[:], root.level = handlers, level
-
-
-@contextmanager
-def _own_console(cfg: DictConfig) -> Iterator[None]:
-    """In a worker: what a trial prints, also from native code, goes to `console.log` in its folder."""
-    path = Path(str(cfg.hydra.sweep.dir), str(cfg.hydra.sweep.subdir), "console.log")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kept = [os.dup(fd) for fd in (1, 2)]
-    try:
-        with path.open("ab") as file:
-            _point(file.fileno(), file.fileno())
-            yield
-    finally:
-        _point(*kept)
-        for fd in kept:
-            os.close(fd)
-        if not path.stat().st_size:
-            path.unlink()
-
-
-def _point(stdout: int, stderr: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.dup2(stdout, 1)
-    os.dup2(stderr, 2)

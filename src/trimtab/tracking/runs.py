@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from trimtab.errors import TrackingError
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 
-# MLflow cuts a batch there (https://mlflow.org/docs/latest/rest-api.html#log-batch).
-METRICS_PER_BATCH = 1000
+# MLflow takes at most 1000 items per batch, 100 of them params (https://mlflow.org/docs/latest/rest-api.html#log-batch).
+METRICS_PER_BATCH = 800
 PARAMS_PER_BATCH = 100
 PARAM_CHARACTERS = 500
 
@@ -62,13 +63,26 @@ class RunWriter:
     (a rerun trial repeats them exactly).
     """
 
-    def __init__(self, client: MlflowClient, run_id: str, flush_s: float, written: int = 0) -> None:
+    def __init__(
+        self,
+        client: MlflowClient,
+        run_id: str,
+        flush_s: float,
+        params: Mapping[str, Any] | None = None,
+        written: int = 0,
+    ) -> None:
         self.run_id = run_id
         self._client = client
         self._flush_s = flush_s
+        self._params = [Param(k, str(v)[:PARAM_CHARACTERS]) for k, v in (params or {}).items()]
         self._written = written
         self._rows: list[Metric] = []
         self._flushed = time.monotonic()
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is kept that is not written yet."""
+        return bool(self._rows or self._params)
 
     def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
         """Keeps one row of the curves; every few seconds the rows are written."""
@@ -79,12 +93,16 @@ class RunWriter:
             self.write()
 
     def write(self, metrics: Mapping[str, float] | None = None, tags: Mapping[str, str] | None = None) -> None:
-        """Writes the kept rows, and with them final metrics and tags."""
+        """Writes what is kept (params with the first of it, to pay for one call), and with it metrics and tags."""
         now = int(time.time() * 1000)
         rows = self._rows + [Metric(k, float(v), now, 0) for k, v in (metrics or {}).items()]
         marks = [RunTag(k, v) for k, v in (tags or {}).items()]
-        for start in range(0, max(len(rows), 1), METRICS_PER_BATCH):
-            self._client.log_batch(self.run_id, rows[start : start + METRICS_PER_BATCH], tags=marks)
+        params, self._params = self._params, []
+        batches = max(ceil(len(rows) / METRICS_PER_BATCH), ceil(len(params) / PARAMS_PER_BATCH), 1)
+        for n in range(batches):
+            metrics_now = rows[n * METRICS_PER_BATCH : (n + 1) * METRICS_PER_BATCH]
+            params_now = params[n * PARAMS_PER_BATCH : (n + 1) * PARAMS_PER_BATCH]
+            self._client.log_batch(self.run_id, metrics_now, params_now, marks)
         self._rows = []
         self._flushed = time.monotonic()
 
@@ -184,25 +202,21 @@ class Experiment:
         written = self._written_epochs(run_id) if started_before else 0
         if started_before:
             self.client.update_run(run_id, status="RUNNING")
-        self._log_params(run_id, params or {})
-        writer = RunWriter(self.client, run_id, self.settings.flush_s, written)
+        writer = RunWriter(self.client, run_id, self.settings.flush_s, params, written)
         try:
             with _system_metrics(run_id, self.settings):
                 yield writer
-        except BaseException:
-            writer.write(tags={"state": "failed"})
+        except BaseException as e:
+            writer.write(tags={"state": "failed", "reason": str(e)[:PARAM_CHARACTERS]})
             self.client.set_terminated(run_id, "FAILED")
             raise
+        if writer.pending:
+            writer.write()
         self.client.set_terminated(run_id, "FINISHED")
 
     def _written_epochs(self, run_id: str) -> int:
         steps = [m.step for m in self.client.get_metric_history(run_id, "val/loss")]
         return max(steps, default=0)
-
-    def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
-        entries = [Param(k, str(v)[:PARAM_CHARACTERS]) for k, v in params.items()]
-        for start in range(0, len(entries), PARAMS_PER_BATCH):
-            self.client.log_batch(run_id, params=entries[start : start + PARAMS_PER_BATCH])
 
     def log(self, run_id: str, values: Mapping[str, float], step: int) -> None:
         """Writes one point of some curves."""
