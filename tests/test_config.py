@@ -95,6 +95,12 @@ def test_command_line_wins_over_params(project: Project) -> None:
         (["model=mlp,"], ["model=mlp,"]),
         (["model=linear", "model.width=3"], ["model.width", "no key"]),
         (["optimizer=adamw", "optimizer.momentum=0.5"], ["optimizer.momentum", "no key"]),
+        (["budget.trials=0"], ["budget.trials must be at least 1 but is 0 (the command line)"]),
+        (["sweep.workers=-2"], ["sweep.workers must be at least 1 but is -2"]),
+        (["select.seeds=0"], ["select.seeds must be at least 1"]),
+        (["evaluate.resamples=0"], ["evaluate.resamples must be at least 1"]),
+        (["seed=-1"], ["seed must be at least 0"]),
+        (["tracking.trials=some"], ["tracking.trials must be 'all' or a positive number but is 'some'"]),
         (["hydra/sweeper/sampler=tpee"], ["hydra/sweeper/sampler", "did you mean 'tpe'"]),
     ],
 )

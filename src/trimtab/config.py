@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import hashlib
 import os
 import re
 import sys
@@ -127,6 +128,7 @@ class Schema:
     select: Select = field(default_factory=Select)
     evaluate: Evaluate = field(default_factory=Evaluate)
     seed: int = MISSING
+    code: str = "${code_hash:}"
 
 
 @dataclass
@@ -223,6 +225,7 @@ def register() -> None:
         "cpus": lambda: os.cpu_count() or 1,
         "stem": lambda path: Path(path).stem,
         "data_hash": _data_hash,
+        "code_hash": _code_hash,
         "direction": _direction,
         "study": _study_folder,
     }
@@ -234,6 +237,14 @@ def _data_hash() -> str:
     """Hash of the prepared data: a study of other rows is another study."""
     manifest = Paths.here().manifest
     return str(read_json(manifest)["data_hash"]) if manifest.is_file() else "unprepared"
+
+
+@functools.cache
+def _code_hash() -> str:
+    """Hash of what computes a trial: a study of other code is another study."""
+    rooms = (Path(__file__).parent / room for room in ("models", "trial"))
+    files = sorted(path for room in rooms for path in room.rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
 def _direction(metric: str) -> str:
@@ -377,7 +388,34 @@ def compose(given: Iterable[Override]) -> DictConfig:
     # Not OmegaConf.missing_keys: it resolves interpolations, and those of `hydra` have meaning in a running job only.
     for key in (path for path, node in leaves(cfg) if node._is_missing()):
         raise ConfigError(f"'{key}' has no value and needs one: type {key}=… or put it under `set:` in params.yaml")
+    _check_plain_settings(cfg, fixed)
     return cfg
+
+
+# The least that plain settings may be; knobs of a recipe are checked by what uses them.
+LEAST = {
+    "budget.trials": 1,
+    "data.split_seed": 0,
+    "evaluate.resamples": 1,
+    "seed": 0,
+    "select.candidates": 1,
+    "select.seeds": 1,
+    "sweep.workers": 1,
+    "tracking.checkpoints": 0,
+    "tracking.flush_s": 0,
+}
+
+
+def _check_plain_settings(cfg: DictConfig, given: Iterable[Override]) -> None:
+    origins = {o.key: f" ({o.origin})" for o in given}
+    for key, least in LEAST.items():
+        value = OmegaConf.select(cfg, key)
+        if value < least:
+            raise ConfigError(f"{key} must be at least {least} but is {value}{origins.get(key, '')}; raise it")
+    trials = cfg.tracking.trials
+    if trials != "all" and not (isinstance(trials, int) and trials > 0):
+        origin = origins.get("tracking.trials", "")
+        raise ConfigError(f"tracking.trials must be 'all' or a positive number but is {trials!r}{origin}")
 
 
 @contextmanager

@@ -42,5 +42,5 @@ class TrimtabSweeper(Sweeper):
         except TrimtabError as e:
             if os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
-            sys.stderr.write(f"{e}\n")
+            sys.stderr.write(f"error: {e}\n")
             raise SystemExit(BAD_INPUT) from e

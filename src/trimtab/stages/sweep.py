@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,14 @@ def preflight(cfg: DictConfig) -> None:
         TrimtabError: what is wrong.
     """
     require_prepared(cfg)
-    if not cfg.sweep.dry_run:
-        from trimtab.data.prepared import load_prepared
-        from trimtab.stages import unpack
-        from trimtab.tracking.runs import experiment
-        from trimtab.trial.train import check
+    from trimtab.data.prepared import load_prepared
+    from trimtab.stages import unpack
+    from trimtab.trial.train import check
 
-        check(unpack.recipe(cfg), load_prepared(Paths.here().prepared).problem, unpack.device(cfg))
+    check(unpack.recipe(cfg), load_prepared(Paths.here().prepared).problem, unpack.device(cfg))
+    if not cfg.sweep.dry_run:
+        from trimtab.tracking.runs import experiment
+
         experiment(unpack.tracking(cfg.tracking), cfg.data.name)
 
 
@@ -55,7 +57,9 @@ def main(argv: list[str] | None = None) -> None:
         argv = sys.argv[1:] if argv is None else argv
         directory = study(argv)
         cfg = config.compose(config.overrides(argv))
-        if directory is not None and not cfg.sweep.dry_run:
+        if directory is not None and cfg.sweep.dry_run:
+            print(_estimate(cfg))
+        elif directory is not None:
             _say(export(directory, cfg))
 
 
@@ -97,6 +101,24 @@ def export(directory: Path, cfg: DictConfig) -> dict[str, Any]:
     }
     write_json(out / "study.json", facts)
     return facts
+
+
+def _estimate(cfg: DictConfig) -> str:
+    """How long the whole study may take, from one epoch of the baseline on this machine."""
+    from trimtab.data.prepared import load_prepared
+    from trimtab.stages import unpack
+    from trimtab.trial.train import train
+
+    data = load_prepared(Paths.here().prepared)
+    recipe = replace(unpack.recipe(cfg), epochs=1)
+    warm = (train(recipe, data.train, data.val, data.problem, cfg.seed, unpack.device(cfg)).seconds for _ in range(3))
+    epoch_s = min(warm)
+    total_s = epoch_s * cfg.training.epochs * cfg.budget.trials / cfg.sweep.workers
+    return (
+        f"one epoch of the baseline takes {epoch_s:.2f} s here: about {total_s:.0f} s for {cfg.budget.trials} trials "
+        f"of {cfg.training.epochs} epochs on {cfg.sweep.workers} workers; larger networks take longer, early stopping "
+        "makes it less"
+    )
 
 
 def _point(trial: Any) -> dict[str, Any] | None:

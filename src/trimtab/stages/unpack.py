@@ -9,7 +9,6 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from trimtab.errors import ConfigError
 from trimtab.paths import Paths
 from trimtab.tracking.runs import Settings
 from trimtab.trial.train import Device, Recipe
@@ -41,14 +40,7 @@ def device(cfg: DictConfig) -> Device:
 
 
 def tracking(node: Mapping[str, Any]) -> Settings:
-    """conf/tracking as plain values.
-
-    Raises:
-        ConfigError: `tracking.trials` is neither "all" nor a positive number.
-    """
-    trials = node["trials"]
-    if trials != "all" and not (isinstance(trials, int) and trials > 0):
-        raise ConfigError(f"tracking.trials must be 'all' or a positive number but is {trials!r}")
+    """conf/tracking as plain values."""
     return Settings(**{k: node[k] for k in Settings.__dataclass_fields__})
 
 
@@ -59,7 +51,7 @@ def plain(node: DictConfig) -> dict[str, Any]:
 
 def recipe_config(cfg: DictConfig) -> dict[str, Any]:
     """The part of the configuration that makes a recipe: what a result depends on besides data and seed."""
-    return {k: plain(cfg[k]) for k in (*RECIPE, "objective", "engine")}
+    return {k: plain(cfg[k]) for k in (*RECIPE, "objective", "engine")} | {"code": cfg.code}
 
 
 def identity(content: Any) -> str:
