@@ -59,13 +59,18 @@ class KnobRow:
     changed: bool
 
 
-def write_report(results: Path, out: Path) -> None:
+def write_report(results: Path, out: Path) -> str:
     """Writes the page `out` from the folder `results`; equal results give equal bytes.
+
+    Returns:
+        The verdict in one sentence.
 
     Raises:
         TrimtabError: prepare, sweep or select has not run, or `out` cannot be written.
     """
-    write_text(out, render(read_results(results)))
+    found = read_results(results)
+    write_text(out, render(found))
+    return verdict(found).headline
 
 
 def render(results: Results) -> str:

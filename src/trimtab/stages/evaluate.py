@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +126,7 @@ def _evaluate(cfg: DictConfig, choice: dict[str, Any], look: Look, out: Outputs)
 
     _write_model(out.model, choice, networks[CHAMPION], preprocessing)
     _write_predictions(out, preprocessing, sealed_rows, outputs)
-    scores = _as_json(found)
+    scores = asdict(found)
     _register(
         cfg,
         choice,
@@ -250,20 +250,16 @@ def _write_predictions(
     with atomic(out.predictions) as temporary:
         pd.concat([target.rename("target"), *frames], axis=1).to_parquet(temporary, index=False)
     said = decoded[CHAMPION]["prediction"]
-    if preprocessing.problem.task == "classification":
-        name, frame = "confusion.csv", pd.DataFrame({"actual": target, "predicted": said})
-    else:
-        name, frame = "residuals.csv", pd.DataFrame({"predicted": said, "residual": target - said})
-    for old in out.plots.glob("*.csv"):
-        old.unlink()
-    with atomic(out.plots / name) as temporary:
-        frame.to_csv(temporary, index=False)
-
-
-def _as_json(found: "Comparison") -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(found)
+    classes = preprocessing.problem.task == "classification"
+    frames_by_name = {
+        "confusion.csv": pd.DataFrame({"actual": target, "predicted": said}),
+        "residuals.csv": pd.DataFrame({"predicted": said, "residual": 0 if classes else target - said}),
+    }
+    for name, frame in frames_by_name.items():
+        # The one that does not apply has a header and no rows: DVC complains of a plot without a file.
+        applies = classes == (name == "confusion.csv")
+        with atomic(out.plots / name) as temporary:
+            frame.head(len(frame) if applies else 0).to_csv(temporary, index=False)
 
 
 def _register(

@@ -12,8 +12,8 @@ def report(cfg: DictConfig) -> None:
     """Writes results/report/report.html from what the other stages left."""
     paths = Paths.here()
     page = paths.stage("report") / "report.html"
-    write_report(paths.results, page)
-    closing("one page, no network needed", page, f"open {page.name} in a browser; `make ui` for every run")
+    headline = write_report(paths.results, page)
+    closing(headline, page, f"open {page.name} in a browser (it needs no network); `make ui` for every run")
 
 
 if __name__ == "__main__":
