@@ -84,11 +84,21 @@ def test_many_metrics_and_long_values_fit_mlflows_limits(settings: Settings) -> 
 
 
 def test_thinning_keeps_whom_it_is_told(store: Experiment) -> None:
+    parent = Parent(store.study(None, "study", {"role": "study"}), {"fingerprint": "thin"})
     for number in range(4):
-        with store.run(f"trial {number}", {"study": "thin", "trial": str(number)}, tags={"role": "trial"}):
+        with store.run(f"trial {number}", {"trial": str(number)}, tags={"role": "trial"}, parent=parent):
             pass
-    store.thin({"study": "thin", "role": "trial"}, "trial", {"0", "2"})
-    assert {r.data.tags["trial"] for r in store.find({"study": "thin"})} == {"0", "2"}
+    store.thin(parent, {0, 2})
+    assert {r.data.tags["trial"] for r in store.below(parent, {"role": "trial"})} == {"0", "2"}
+
+
+def test_a_study_finds_its_own_run_and_nobody_elses(store: Experiment) -> None:
+    mine = store.study(None, "study a", {"fingerprint": "a"})
+    assert store.study(mine, "study a", {"fingerprint": "a"}) == mine
+    assert store.study(None, "study a", {"fingerprint": "a"}) != mine
+    store.client.delete_run(mine)
+    assert store.study(mine, "study a", {"fingerprint": "a"}) != mine
+    assert store.study("0" * 32, "study a", {"fingerprint": "a"}) not in ("0" * 32, mine)
 
 
 def test_system_metrics_on_request(settings: Settings) -> None:

@@ -4,10 +4,14 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from trimtab.paths import write_json
+from omegaconf import DictConfig, OmegaConf
+
+from trimtab.paths import read_json, write_json
 from trimtab.stages import unpack
+from trimtab.stages.train import summary, trial_run
 from trimtab.sweep.study import Study, reason
 from trimtab.tracking.runs import Experiment, Parent, experiment
+from trimtab.trial.result import load_result
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -61,6 +65,7 @@ class StudyRun:
 
     def __init__(self, data: str, data_hash: str, metric: str, tracking: Mapping[str, Any]) -> None:
         self._settings = unpack.tracking(tracking)
+        self._node = dict(tracking)
         self._data = data
         self._metric = metric
         self._tags = {"data_hash": data_hash, "git_commit": unpack.git_commit()}
@@ -68,28 +73,29 @@ class StudyRun:
         self._parent: Parent | None = None
 
     def started(self, study: Study) -> None:
-        """Finds or creates the run, and says in the study's folder where it is."""
+        """Finds or creates the run, says in the study's folder where it is, and mends what MLflow lacks."""
         self._store = experiment(self._settings, self._data)
+        place = study.directory / "mlflow.json"
         if self._store is None:
-            (study.directory / "mlflow.json").unlink(missing_ok=True)
+            place.unlink(missing_ok=True)
             return
-        key = {"study": study.name, "role": "study"}
-        run_id = self._store.find_or_create(f"study {study.name}", key, {**self._tags, "metric": self._metric})
-        self._store.client.update_run(run_id, status="RUNNING")
-        self._parent = Parent(run_id, {"study": study.name, **self._tags})
-        write_json(study.directory / "mlflow.json", {"run_id": run_id, "tags": dict(self._parent.tags)})
+        tags = {"fingerprint": study.name, **self._tags}
+        known = read_json(place)["run_id"] if place.exists() else None
+        mine = {"role": "study", "metric": self._metric, **tags}
+        run_id = self._store.study(known, f"study {study.name}", mine)
+        self._parent = Parent(run_id, tags)
+        write_json(place, {"run_id": run_id, "tags": tags})
+        if study.finished:
+            self._replay(study)
 
     def finished(self, study: Study, trial: "FrozenTrial") -> None:
         """Moves the best so far on; a trial whose worker died could not end its own run."""
         if self._store is None or self._parent is None:
             return
-        best, step = study.best, len(study.finished)
-        if best is not None and best.value is not None:
-            values = {"best/objective": best.value, "best/trial": best.number}
-            self._store.log(self._parent.run_id, values, step)
+        self._log_best(study)
         if trial.value is None:
-            self._store.fail({"study": study.name, "trial": str(trial.number)}, reason(trial))
-        if self._settings.trials != "all" and step % 20 == 0:
+            self._store.fail(self._parent, trial.number, reason(trial))
+        if self._settings.trials != "all" and len(study.finished) % 20 == 0:
             self._thin(study)
 
     def ended(self, study: Study) -> None:
@@ -106,8 +112,42 @@ class StudyRun:
         status = "FINISHED" if sys.exception() is None else "KILLED"
         self._store.client.set_terminated(self._parent.run_id, status)
 
+    def _log_best(self, study: Study) -> None:
+        assert self._store is not None
+        assert self._parent is not None
+        if (best := study.best) is not None and best.value is not None:
+            values = {"best/objective": best.value, "best/trial": best.number}
+            self._store.log(self._parent.run_id, values, step=len(study.finished))
+
+    def _kept(self, study: Study) -> list["FrozenTrial"]:
+        """Trials whose runs are kept: all, or the best `tracking.trials` and the baseline."""
+        if isinstance(self._settings.trials, int):
+            return [*best_first(study)[: self._settings.trials], *([study.baseline] if study.baseline else [])]
+        return study.finished
+
     def _thin(self, study: Study) -> None:
-        """Deletes the runs of trials beyond the best `tracking.trials` (`mlflow gc` frees their space)."""
-        if isinstance(self._settings.trials, int) and self._store is not None:
-            kept = {str(t.number) for t in best_first(study)[: self._settings.trials]} | {"0"}
-            self._store.thin({"study": study.name, "role": "trial"}, "trial", kept)
+        """Deletes the other trials' runs (`mlflow gc` frees their space)."""
+        if self._settings.trials != "all" and self._store is not None and self._parent is not None:
+            self._store.thin(self._parent, {t.number for t in self._kept(study)})
+
+    def _replay(self, study: Study) -> None:
+        """Trials that the journal knows and MLflow lacks: its database was lost, or tracking was off."""
+        assert self._store is not None
+        assert self._parent is not None
+        there = {r.data.tags.get("trial") for r in self._store.below(self._parent, {})}
+        lost = [t for t in self._kept(study) if str(t.number) not in there]
+        for trial in lost:
+            folder = study.folder(trial)
+            if not (folder / "result.json").exists():
+                continue
+            hydra = OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra
+            cfg, result = OmegaConf.load(folder / ".hydra" / "config.yaml"), load_result(folder)
+            cfg.tracking = self._node  # today's, not the trial's
+            assert isinstance(cfg, DictConfig)
+            with trial_run(cfg, trial.number, hydra.runtime.choices, self._parent, started_before=False) as run:
+                for row in result.curves:
+                    run.epoch(int(row["epoch"]), row)
+                run.file(folder / ".hydra" / "config.yaml")
+                run.write(summary(result), tags={"state": "complete"})
+        if lost:
+            self._log_best(study)

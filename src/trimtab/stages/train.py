@@ -15,7 +15,7 @@ from trimtab import config
 from trimtab.paths import Paths, read_json
 
 if TYPE_CHECKING:
-    from trimtab.tracking.runs import RunWriter
+    from trimtab.tracking.runs import Parent, RunWriter
     from trimtab.trial.train import TrialResult
 
 
@@ -55,22 +55,35 @@ def _mlflow_run(cfg: DictConfig, folder: Path) -> AbstractContextManager["RunWri
     started = folder / "started"
     again = started.exists()
     started.touch()
-    parent, name, key = None, folder.name, {"run": folder.name}
     if hydra.mode == RunMode.MULTIRUN and (study := Path(hydra.sweep.dir) / "mlflow.json").exists():
         parent = Parent(**read_json(study))
-        name, key = f"trial {hydra.job.num}", {"study": parent.tags["study"], "trial": str(hydra.job.num)}
-        tags = {"role": "baseline" if hydra.job.num == 0 else "trial"}
-    else:
-        tags = {"role": "single", "git_commit": unpack.git_commit(), "data_hash": cfg.data.hash}
+        return trial_run(cfg, hydra.job.num, hydra.runtime.choices, parent, again)
     return opened_run(
         unpack.tracking(cfg.tracking),
         cfg.data.name,
-        name,
-        key,
-        tags={**tags, "seed": str(cfg.seed), "state": "running"},
+        folder.name,
+        {"run": folder.name},
+        tags={"role": "single", "git_commit": unpack.git_commit(), "data_hash": cfg.data.hash, "seed": str(cfg.seed)},
         params=unpack.knobs(cfg, hydra.runtime.choices),
+    )
+
+
+def trial_run(
+    cfg: DictConfig, number: int, choices: Mapping[str, str], parent: "Parent", started_before: bool
+) -> AbstractContextManager["RunWriter"]:
+    """The MLflow run of trial `number`, below its study's."""
+    from trimtab.stages import unpack
+    from trimtab.tracking.runs import opened_run
+
+    return opened_run(
+        unpack.tracking(cfg.tracking),
+        cfg.data.name,
+        f"trial {number}",
+        {"trial": str(number)},
+        tags={"role": "baseline" if number == 0 else "trial", "seed": str(cfg.seed), "state": "running"},
+        params=unpack.knobs(cfg, choices),
         parent=parent,
-        started_before=again,
+        started_before=started_before,
     )
 
 

@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
@@ -187,7 +187,7 @@ class Experiment:
 
         Args:
             name: what MLflow's table shows.
-            key: the tags that identify the run; a run that has them is continued, never doubled.
+            key: the tags that identify the run below its parent; a run that has them is continued, never doubled.
             tags: more tags.
             params: knobs; long values are cut.
             parent: the study's run.
@@ -196,7 +196,8 @@ class Experiment:
         below = {MLFLOW_PARENT_RUN_ID: parent.run_id, **parent.tags} if parent else {}
         marks = {**below, **(tags or {}), **key}
         if started_before:
-            run_id = self.find_or_create(name, key, marks)
+            above = {MLFLOW_PARENT_RUN_ID: parent.run_id} if parent else {}
+            run_id = self.find_or_create(name, {**key, **above}, marks)
         else:
             run_id = str(self.client.create_run(self.id, tags={MLFLOW_RUN_NAME: name, **marks}).info.run_id)
         written = self._written_epochs(run_id) if started_before else 0
@@ -218,6 +219,20 @@ class Experiment:
         steps = [m.step for m in self.client.get_metric_history(run_id, "val/loss")]
         return max(steps, default=0)
 
+    def study(self, known: str | None, name: str, tags: Mapping[str, str]) -> str:
+        """The run of a study: the `known` one if it is still there, else a new one; never somebody else's."""
+        if known is not None:
+            with suppress(MlflowException):
+                run = self.client.get_run(known)
+                if run.info.lifecycle_stage == "active" and run.info.experiment_id == self.id:
+                    self.client.update_run(known, status="RUNNING")
+                    return known
+        return str(self.client.create_run(self.id, tags={MLFLOW_RUN_NAME: name, **tags}).info.run_id)
+
+    def below(self, parent: Parent, tags: Mapping[str, str]) -> list[Run]:
+        """A study's runs that carry these tags."""
+        return self.find({MLFLOW_PARENT_RUN_ID: parent.run_id, **tags})
+
     def log(self, run_id: str, values: Mapping[str, float], step: int) -> None:
         """Writes one point of some curves."""
         now = int(time.time() * 1000)
@@ -227,16 +242,16 @@ class Experiment:
         """Keeps a file as an artifact of a run."""
         self.client.log_artifact(run_id, str(path), folder)
 
-    def fail(self, key: Mapping[str, str], reason: str) -> None:
-        """Closes the runs of something that could not do so itself."""
-        for run in self.find(key):
+    def fail(self, parent: Parent, trial: int, reason: str) -> None:
+        """Closes the run of a trial that could not do so itself."""
+        for run in self.below(parent, {"trial": str(trial)}):
             self.client.log_batch(run.info.run_id, tags=[RunTag("state", "failed"), RunTag("reason", reason[:500])])
             self.client.set_terminated(run.info.run_id, "FAILED")
 
-    def thin(self, key: Mapping[str, str], tag: str, kept: Collection[str]) -> None:
-        """Deletes the ended runs that carry the tags of `key` and whose `tag` is not among those kept."""
-        for run in self.find(key):
-            if run.info.status != "RUNNING" and run.data.tags.get(tag) not in kept:
+    def thin(self, parent: Parent, kept: Collection[int]) -> None:
+        """Deletes a study's ended runs of trials that are not among those kept."""
+        for run in self.below(parent, {"role": "trial"}):
+            if run.info.status != "RUNNING" and int(run.data.tags["trial"]) not in kept:
                 self.client.delete_run(run.info.run_id)
 
 
