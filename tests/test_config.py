@@ -132,6 +132,28 @@ def test_doors_exit_2_without_traceback(door: str, project: Project) -> None:
     assert not (project.root / "results").exists()
 
 
+def test_several_values_need_a_sweep(project: Project) -> None:
+    project.stage("prepare")
+    done = project.python("trimtab.stages.train", "optimizer.lr=0.1,0.01")
+    assert done.returncode == 2
+    assert "'optimizer.lr=0.1,0.01' (the command line) names several values" in done.stderr
+
+
+def test_a_study_typed_by_hand(project: Project) -> None:
+    project.stage("prepare")
+    typed = ["--multirun", "optimizer.lr=0.1,0.01", "hydra/sweeper/sampler=grid", "hydra/sweeper/executor=inline"]
+    done = project.stage("train", *typed, "tracking=none", "training.epochs=1")
+    assert "best" in done.stdout
+    (table,) = (project.root / "runs").glob("*/trials.csv")
+    assert sorted(line.split(",")[-1] for line in table.read_text().splitlines()[1:]) == ["0.001", "0.01", "0.1"]
+
+
+def test_hydras_own_flags(project: Project) -> None:
+    for door in ("sweep", "train", "prepare"):
+        shown = project.stage(door, "--cfg", "job", "-p", "budget", "budget.trials=7")
+        assert "trials: 7" in shown.stdout
+
+
 OPTIONS = [
     f"{group}={path.stem}"
     for group in ("data", "model", "optimizer", "schedule", "training", "engine", "tracking", "search", "experiment")

@@ -223,7 +223,7 @@ def register() -> None:
     resolvers: dict[str, Callable[..., Any]] = {
         "project": lambda: str(Paths.here().project),
         "cpus": lambda: os.cpu_count() or 1,
-        "stem": lambda path: Path(path).stem,
+        "stem": _name_of,
         "data_hash": _data_hash,
         "code_hash": _code_hash,
         "direction": _direction,
@@ -239,11 +239,17 @@ def _data_hash() -> str:
     return str(read_json(manifest)["data_hash"]) if manifest.is_file() else "unprepared"
 
 
+def _name_of(path: str) -> str:
+    """A file's name as MLflow can bear it in the names of experiments and models."""
+    return re.sub(r"[^\w .-]", "_", Path(path).stem)
+
+
 @functools.cache
 def _code_hash() -> str:
     """Hash of what computes a trial: a study of other code is another study."""
-    rooms = (Path(__file__).parent / room for room in ("models", "trial"))
-    files = sorted(path for room in rooms for path in room.rglob("*.py"))
+    here = Path(__file__).parent
+    rooms = sorted(path for room in ("data", "models", "trial") for path in (here / room).rglob("*.py"))
+    files = [*rooms, here / "stages" / "train.py", here / "stages" / "unpack.py"]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
@@ -292,7 +298,7 @@ def standing_overrides(params: Path) -> list[Override]:
     """params.yaml as overrides: leaves below `set:` and plain settings by their dotted path, null ones left out.
 
     Raises:
-        ConfigError: not YAML, or leaves of a config group outside `set:`; names the line.
+        ConfigError: not YAML, or no mapping.
     """
     try:
         root = yaml.compose(params.read_text(encoding="utf-8"))
@@ -348,7 +354,7 @@ def overrides(typed: Iterable[str], params: Path | None = None) -> list[Override
 
 def given_overrides() -> list[Override]:
     """What the running application was composed from."""
-    return [Override(text, "the command line") for text in HydraConfig.get().overrides.task]
+    return [Override(text, "params.yaml or the command line") for text in HydraConfig.get().overrides.task]
 
 
 def merged(written: Iterable[Override]) -> list[Override]:
@@ -514,18 +520,24 @@ def run(task: TaskFunction, argv: Sequence[str], *, hydra: Sequence[str] = (), m
     Returns:
         What the task returned; of a sweep, what the sweeper returned.
     """
-    flags, typed = _split_flags([*hydra, *argv])
+    flags, typed = split_flags([*hydra, *argv])
     given = overrides(typed)
     texts = [o.text for o in given]
     if flags:
         sys.argv = [sys.argv[0], *flags, *texts]
         return main(version_base="1.3", config_path=str(Paths.here().conf), config_name="config")(task)()
     compose(given)  # for its messages
+    for override in (o for o in given if o.swept and not multirun):
+        raise ConfigError(
+            f"'{override.text}' ({override.origin}) names several values; `train --multirun` and `sweep` search them, "
+            "this command takes one (a list is written [a,b], a text with a comma in quotes)"
+        )
     with _hydra(task.__name__):
         app = GlobalHydra.instance().hydra
         assert app is not None
         if multirun:
-            return app.multirun("config", task, [*texts, "hydra.mode=MULTIRUN"])
+            # Pinned: whoever prepares other data meanwhile must not change the later trials.
+            return app.multirun("config", task, [*texts, "hydra.mode=MULTIRUN", f"data.hash='{_data_hash()}'"])
         return app.run("config", _politely(task), texts).return_value
 
 
@@ -545,8 +557,9 @@ def _politely(task: TaskFunction) -> TaskFunction:
     return wrapped
 
 
-def _split_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    typed = list(get_args_parser().parse_args(list(argv)).overrides)
+def split_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Hydra's own flags (but `--multirun`) and the overrides."""
+    typed = list(get_args_parser().parse_intermixed_args(list(argv)).overrides)
     return [a for a in argv if a not in typed and a not in ("--multirun", "-m")], typed
 
 

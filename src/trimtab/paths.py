@@ -3,12 +3,14 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trimtab.errors import TrimtabError
+from trimtab.errors import DiskError, TrimtabError, outage
+
+WRITTEN_BY = {"manifest.json": "prepare", "study.json": "sweep", "champion.json": "select", "metrics.json": "evaluate"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Paths:
 
     @classmethod
     def here(cls) -> "Paths":
-        """The checkout that contains the current directory; `DVC_ROOT` names the real one in DVC's copies."""
+        """The checkout that contains the current directory, and where DVC copied it from, if it did."""
         cwd = Path.cwd()
         workspace = next((p for p in (cwd, *cwd.parents) if (p / "params.yaml").is_file()), cwd)
         return cls(workspace, _real_project(workspace))
@@ -54,11 +56,6 @@ class Paths:
     def prepared(self) -> Path:
         """Training and validation part, preprocessing, manifest."""
         return self.stage("prepare")
-
-    @property
-    def sealed(self) -> Path:
-        """The test part and whatever is computed from its labels; only data/seal.py opens it."""
-        return self.prepared / "sealed"
 
     @property
     def manifest(self) -> Path:
@@ -96,20 +93,21 @@ def atomic(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside `path` and moves it there if the block succeeds.
 
     Raises:
-        TrimtabError: the folder cannot be written or the disk is full; nothing half-written is left.
+        DiskError: the folder cannot be written or the disk is full; nothing half-written is left.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
-    except OSError as e:
-        raise TrimtabError(
-            f"cannot write {path}: {e.strerror or e}; free space or make the folder writable, "
-            "then run the same command again: nothing is lost"
-        ) from e
+    except Exception as e:
+        failure = e if isinstance(e, OSError) else outage(e)
+        if not isinstance(failure, OSError):
+            raise
+        raise DiskError.of(path, failure) from e
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it may not be there, nor its folder
+            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -132,8 +130,12 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as e:
-        raise TrimtabError(
-            f"{path} is not there; run `python -m trimtab.stages.{path.parent.name}` (or `dvc repro`) first"
-        ) from e
+        stage = WRITTEN_BY.get(path.name)
+        what = (
+            f"run `python -m trimtab.stages.{stage}` (or `dvc repro`) first"
+            if stage
+            else "it was removed or never made"
+        )
+        raise TrimtabError(f"{path} is not there; {what}") from e
     except json.JSONDecodeError as e:
         raise TrimtabError(f"{path} is damaged ({e}); delete it and run its stage again") from e

@@ -294,3 +294,14 @@ def test_a_swap_that_fails_half_way_is_undone(folder: Path) -> None:
         new.rmdir()
     assert is_current(out, Settings("digits", "digits"))
     assert [p.name for p in folder.iterdir()] == ["prepare"]
+
+
+def test_groups_of_test_rows_lie_in_the_sealed_folder(folder: Path) -> None:
+    """One number per test row, the same for rows of one group; intervals need them."""
+    rows = [f"{g},{5 * g + i},{(g + i) % 2}" for g in range(12) for i in range(5)]
+    (folder / "t.csv").write_text("patient,x,y\n" + "\n".join(rows))
+    prepare(partial(read_csv, folder / "t.csv"), Settings("t", "csv", target="y", group="patient"), folder / "out")
+    groups = seal.open_test_groups(folder / "out")
+    assert groups is not None
+    assert len(groups) == len(seal.open_test(folder / "out"))
+    assert 1 < len(set(groups.tolist())) < 12

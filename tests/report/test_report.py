@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from plotly.offline import get_plotlyjs
-from sample_results import REGRESSION, Sample, write_sample
 
+from sample_results import REGRESSION, Sample, write_sample
 from trimtab.errors import TrimtabError
 from trimtab.figures.table import Study
 from trimtab.paths import read_json, write_json
@@ -152,6 +153,26 @@ def test_scores_on_the_page_are_those_of_metrics_json(build: Build, tmp_path: Pa
     for scores in stored["scores"].values():
         assert f"{scores['accuracy']['value']:.4f}" in page
         assert f"{scores['accuracy']['low']:.4f} to {scores['accuracy']['high']:.4f}" in page
+
+
+@pytest.mark.parametrize(
+    ("resampled", "said"),
+    [
+        (None, "rows"),
+        ("rows", "rows"),
+        ("groups of patient", "groups of patient"),
+        ("groups of <b>", "groups of &lt;b&gt;"),
+    ],
+)
+def test_page_says_what_was_resampled(build: Build, tmp_path: Path, resampled: str | None, said: str) -> None:
+    folder = tmp_path / "results"
+    shutil.copytree(build(Sample()), folder)
+    file = folder / "evaluate" / "metrics.json"
+    entry = {name: value for name, value in read_json(file).items() if name != "resampled"}
+    write_json(file, entry | ({"resampled": resampled} if resampled else {}))
+    page = _page(folder, tmp_path / "report.html")
+    assert f"95% bootstrap intervals, for which {said} of the test set were resampled." in page
+    assert f"95% bootstrap interval (resampled: {said})" in page
 
 
 @pytest.mark.parametrize("look", [1, 3])

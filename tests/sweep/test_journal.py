@@ -14,7 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sweep_app import App, objective
 
-from trimtab.errors import SweepError
+from trimtab.errors import DiskError, SweepError
 from trimtab.sweep.journal import FILE, Journal, lock
 from trimtab.sweep.outcome import Completed
 from trimtab.sweep.study import open_study
@@ -106,7 +106,7 @@ def test_a_full_disk_leaves_the_journal_readable(tmp_path: Path, monkeypatch: py
         return real(fd, data[: len(data) // 2])
 
     monkeypatch.setattr(os, "write", half)
-    with pytest.raises(SweepError, match="No space left on device; free some space, then run the same command"):
+    with pytest.raises(DiskError, match="No space left on device; free some space, then run the same command"):
         journal.tell(trial, Completed(0.5))
     monkeypatch.undo()
     assert open_study(tmp_path).trials[0].state == TrialState.RUNNING

@@ -45,6 +45,33 @@ def test_the_best_is_written_as_the_official_sweeper_does(app: App, sweep: Sweep
     assert found == {"name": "optuna", "best_params": best.params, "best_value": best.value}
 
 
+@pytest.mark.parametrize(
+    ("direction", "numbers", "shown"),
+    [("minimize", [1, 4, 0, 3], "best 0.5 (trial 1"), ("maximize", [0, 3, 1, 4], "best 2 (trial 0")],
+)
+def test_completed_trials_are_ranked_equal_ones_by_number(
+    app: App, sweep: Sweep, capsys: pytest.CaptureFixture[str], direction: str, numbers: list[int], shown: str
+) -> None:
+    values = [2.0, 0.5, float("nan"), 2.0, 0.5]
+    sweep(
+        lambda cfg: values[HydraConfig.get().job.num],
+        "hydra.sweeper.n_trials=5",
+        f"hydra.sweeper.direction={direction}",
+        "hydra.sweeper.progress=quiet",
+    )
+    study = open_study(app.out)
+    assert [t.number for t in study.ranked] == numbers
+    assert study.best == study.ranked[0]
+    assert shown in capsys.readouterr().out
+
+
+def test_a_study_without_completed_trials_has_no_best(app: App, sweep: Sweep) -> None:
+    with pytest.raises(SweepError, match="all 4 trials failed"):
+        sweep(lambda cfg: None, FEW)
+    assert open_study(app.out).ranked == []
+    assert open_study(app.out).best is None
+
+
 def test_a_job_has_its_own_directory_log_and_hydra_config(app: App, sweep: Sweep) -> None:
     seen: list[tuple[Any, ...]] = []
 
@@ -333,7 +360,15 @@ def test_a_dry_run_shows_the_space_and_writes_nothing(
     sweep(objective, "hydra.sweeper.dry_run=true")
     shown = capsys.readouterr().out
     assert not app.out.exists()
-    for part in ("0.0001 … 1.0", "opt = sgd", "nuisance", "continuous", "would run 20 of 20", "timed yet"):
+    for part in (
+        "0.0001 … 1.0",
+        "opt = sgd",
+        "nuisance",
+        "continuous",
+        "would run 20 of 20",
+        "timed yet",
+        "no trial was run, nothing was written",
+    ):
         assert part in shown
     sweep(objective, FEW)
     before = sorted(app.out.rglob("*"))

@@ -19,13 +19,15 @@ class Look:
 
     Attributes:
         test: fingerprint of the test data.
+        source: what the test rows came from: another split or choice of columns of it is no fresh test set.
         champion: the champion's id.
-        number: counted from 1 within the test set.
+        number: counted from 1 within the test set's source.
         data: the data set's name, for people.
         when: UTC, for people.
     """
 
     test: str
+    source: str
     champion: str
     number: int
     data: str
@@ -37,8 +39,8 @@ class Look:
         return "first" if self.number == 1 else "exploratory"
 
 
-def looks(ledger: Path, test: str) -> list[Look]:
-    """All looks at a test set, in order.
+def looks(ledger: Path, test: str, source: str) -> list[Look]:
+    """All looks at a test set or another one of the same source, in order.
 
     Raises:
         TrimtabError: a line is damaged; the ledger is not to be repaired silently.
@@ -54,19 +56,32 @@ def looks(ledger: Path, test: str) -> list[Look]:
                 f"{ledger} line {number} is not a look ({e}); it records who has seen the test set: "
                 "restore the line from a backup, or delete just that line knowing that a look may be uncounted"
             ) from e
-    return [look for look in found if look.test == test]
+    return [look for look in found if test == look.test or source == look.source]
 
 
-def take_look(ledger: Path, test: str, champion: str, data: str) -> Look:
-    """Records a look before anything is scored; a champion that has looked already keeps its number."""
+def take_look(ledger: Path, test: str, source: str, champion: str, data: str) -> Look:
+    """Records a look before anything is scored; a champion that has looked already keeps its number.
+
+    Raises:
+        TrimtabError: the ledger cannot be written, or a line of it is damaged.
+    """
+    try:
+        return _take_look(ledger, test, source, champion, data)
+    except OSError as e:
+        raise TrimtabError(
+            f"cannot write {ledger}: {e.strerror or e}; no look is taken unrecorded: make it writable and try again"
+        ) from e
+
+
+def _take_look(ledger: Path, test: str, source: str, champion: str, data: str) -> Look:
     ledger.parent.mkdir(parents=True, exist_ok=True)
     with ledger.open("a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        before = looks(ledger, test)
+        before = looks(ledger, test, source)
         for look in before:
             if look.champion == champion:
                 return look
-        look = Look(test, champion, len(before) + 1, data, datetime.now(UTC).isoformat(timespec="seconds"))
+        look = Look(test, source, champion, len(before) + 1, data, datetime.now(UTC).isoformat(timespec="seconds"))
         file.write(json.dumps(asdict(look)) + "\n")
         file.flush()
         os.fsync(file.fileno())

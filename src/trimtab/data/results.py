@@ -12,7 +12,7 @@ import pandas as pd
 from trimtab.data.frames import fingerprint, write_parquet
 from trimtab.data.prepare import Settings, Summary
 from trimtab.data.preprocessing import Preprocessing
-from trimtab.data.seal import Origin, seal
+from trimtab.data.seal import Origin, file_hash, seal
 from trimtab.data.split import NAMES, Parts
 from trimtab.data.table import Table
 from trimtab.errors import TrimtabError
@@ -42,10 +42,10 @@ def write_parts(parts: Parts, table: Table, settings: Settings, folder: Path, or
         classes=preprocessing.problem.classes,
         dropped=tuple(map(str, table.dropped + parts.dropped)),
         imputed=sum(_gaps(parts, table).values()),
-        data_hash=_data_hash(parts, settings, preprocessing),
+        data_hash=_data_hash(parts, settings, preprocessing, folder / "preprocessing.joblib"),
     )
     write_json(folder / "manifest.json", _manifest(parts, table, settings, preprocessing, summary))
-    seal(folder, parts.test, origin)
+    seal(folder, parts.test, parts.test_groups, origin)
     return summary
 
 
@@ -104,12 +104,12 @@ def replaced(out: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _data_hash(parts: Parts, settings: Settings, preprocessing: Preprocessing) -> str:
-    """Identifies what networks learn from; blind to the test part."""
+def _data_hash(parts: Parts, settings: Settings, preprocessing: Preprocessing, fitted: Path) -> str:
+    """Identifies what networks learn from: rows, and the preprocessing as it was fitted; blind to the test part."""
     problem = preprocessing.problem
     chosen = (settings.missing, settings.scaling, problem.task, problem.class_weights)
     columns = (preprocessing.numeric, preprocessing.categorical)
-    said = pd.DataFrame({"setting": [repr(chosen), repr(columns)]})
+    said = pd.DataFrame({"setting": [repr(chosen), repr(columns), file_hash(fitted)]})
     return fingerprint(parts.train, parts.val, said)
 
 

@@ -12,11 +12,14 @@ from trimtab.errors import DataError, TrimtabError
 from trimtab.paths import read_json, write_json
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 SEALED = "sealed"
 _TEST = f"{SEALED}/test.parquet"
 _SEAL = f"{SEALED}/seal.json"
+_GROUPS = f"{SEALED}/groups.npy"
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,16 @@ class Origin:
     source: str | None
 
 
-def seal(folder: Path, test: "pd.DataFrame", origin: Origin) -> None:
+def seal(folder: Path, test: "pd.DataFrame", groups: "NDArray[np.int64] | None", origin: Origin) -> None:
     """Writes the test rows and closes a folder whose other files are all written."""
+    import numpy as np
+
     from trimtab.data.frames import fingerprint, write_parquet
 
     (folder / SEALED).mkdir()
     write_parquet(test, folder / _TEST)
+    if groups is not None:
+        np.save(folder / _GROUPS, groups)
     write_json(
         folder / _SEAL,
         {
@@ -64,6 +71,11 @@ def test_fingerprint(folder: Path) -> str:
     return str(_read(folder)["test_fingerprint"])
 
 
+def test_source(folder: Path) -> str:
+    """What the test rows came from: hash of the source file, or the name of a reader that brings its data."""
+    return str(read_json(folder / _SEAL)["source_hash"] or read_json(folder / "manifest.json")["settings"]["source"])
+
+
 def open_test(folder: Path) -> "pd.DataFrame":
     """Breaks the seal: raw test rows with their labels.
 
@@ -79,6 +91,14 @@ def open_test(folder: Path) -> "pd.DataFrame":
             "run `python -m trimtab.stages.prepare` again"
         )
     return test
+
+
+def open_test_groups(folder: Path) -> "NDArray[np.int64] | None":
+    """The number of each test row's group; None where rows stand for themselves."""
+    import numpy as np
+
+    path = folder / _GROUPS
+    return np.load(path) if path.is_file() else None
 
 
 def file_hash(path: Path) -> str:

@@ -21,11 +21,17 @@ Fractions = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Parts:
-    """Features and target of the rows of each part, in the order of the source."""
+    """Features and target of the rows of each part, in the order of the source.
+
+    Attributes:
+        test_groups: number of each test row's group, where the source names a group column: rows of one group
+            are not independent, and intervals must know.
+    """
 
     train: pd.DataFrame
     val: pd.DataFrame
     test: pd.DataFrame
+    test_groups: Ints | None = None
     dropped: tuple[Dropped, ...] = ()
 
 
@@ -64,7 +70,8 @@ def split(table: Table, fractions: Fractions, seed: int) -> Parts:
     kept = ~(leaks[VAL] | leaks[TEST])
     columns = [*table.features, table.target]
     train, val, test = (frame.loc[kept & (part == p), columns] for p in (TRAIN, VAL, TEST))
-    parts = Parts(train, val, test, _dropped(leaks, ids, part))
+    groups = None if table.group is None else _codes(frame[table.group])[kept & (part == TEST)]
+    parts = Parts(train, val, test, groups, _dropped(leaks, ids, part))
     _check_parts(parts, table)
     return parts
 

@@ -114,8 +114,8 @@ def _test_drawings(results: Results, evaluation: Evaluation) -> Iterator[Drawing
     yield _drawing(
         "scores",
         "Scores on the test rows",
-        "Each point is a score, each line its 95% bootstrap interval; overlapping lines do not "
-        "mean that recipes are equal, for that read the differences below.",
+        f"Each point is a score, each line its 95% bootstrap interval (resampled: {evaluation.resampled}); "
+        "overlapping lines do not mean that recipes are equal, for that read the differences below.",
         scores_forest(evaluation.scores, metrics, evaluation.label),
     )
     yield _drawing(

@@ -79,6 +79,7 @@ class Evaluation:
     Attributes:
         look: number of this look at these test data, from 1.
         exploratory: whether an earlier look had another champion.
+        resampled: what the bootstrap drew: "rows" or "groups of <column>".
         estimates: "model" or "recipe".
         differences: champion − recipe.
         predictions: target and `<recipe>/prediction`, a row per test row.
@@ -87,6 +88,7 @@ class Evaluation:
     look: int
     exploratory: bool
     rows: int
+    resampled: str
     estimates: str
     scores: Intervals
     differences: Intervals
@@ -180,6 +182,7 @@ def _evaluation(folder: Path) -> tuple[Evaluation | None, str]:
         look=look["number"],
         exploratory=look["verdict"] != "first",
         rows=entry["rows"],
+        resampled=entry.get("resampled", "rows"),
         estimates=entry["estimates"],
         scores=_intervals(entry["scores"]),
         differences=_intervals(entry["differences"]),

@@ -19,13 +19,6 @@ if TYPE_CHECKING:
 WEIGHTS = "weights.pt"
 
 
-def best_first(study: Study) -> list["FrozenTrial"]:
-    """Completed trials, the best first, ties by number."""
-    sign = 1.0 if study.direction == "minimize" else -1.0
-    done = [t for t in study.finished if t.value is not None]
-    return sorted(done, key=lambda t: (sign * (t.value or 0.0), t.number))
-
-
 class BestWeights:
     """Of all trials only the best `keep` and the baseline keep their weights on disk."""
 
@@ -34,23 +27,19 @@ class BestWeights:
 
     def started(self, study: Study) -> None:
         """Drops what a killed sweep left."""
-        kept = {t.number for t in best_first(study)[: self._keep]} | {0}
+        kept = {t.number for t in study.ranked[: self._keep]} | {0}
         for trial in study.finished:
             if trial.number not in kept:
-                self._drop(study, trial)
+                (study.folder(trial) / WEIGHTS).unlink(missing_ok=True)
 
     def finished(self, study: Study, trial: "FrozenTrial") -> None:
-        """Drops the weights of the one that fell out of the best."""
-        for other in [*best_first(study)[self._keep : self._keep + 1], *([trial] if trial.value is None else [])]:
-            if other.number != 0:
-                self._drop(study, other)
+        """Drops its weights unless it is among the best, and those of the one that it pushed out."""
+        ranked = [t.number for t in study.ranked]
+        for number in {trial.number, *ranked[self._keep : self._keep + 1]} - {0, *ranked[: self._keep]}:
+            (study.directory / str(number) / WEIGHTS).unlink(missing_ok=True)
 
     def ended(self, study: Study) -> None:
         """Nothing is left to do."""
-
-    @staticmethod
-    def _drop(study: Study, trial: "FrozenTrial") -> None:
-        (study.folder(trial) / WEIGHTS).unlink(missing_ok=True)
 
 
 class StudyRun:
@@ -102,9 +91,11 @@ class StudyRun:
         """Closes the run, with the checkpoints of the best."""
         if self._store is None or self._parent is None:
             return
-        for place, trial in enumerate(best_first(study)[: self._settings.checkpoints], start=1):
-            if (weights := study.folder(trial) / WEIGHTS).exists():
-                self._store.keep(self._parent.run_id, weights, f"checkpoints/{place}-trial-{trial.number}")
+        there = self._store.artifacts(self._parent.run_id, "checkpoints")
+        for trial in study.ranked[: self._settings.checkpoints]:
+            folder = f"checkpoints/trial-{trial.number}"
+            if folder not in there and (weights := study.folder(trial) / WEIGHTS).exists():
+                self._store.keep(self._parent.run_id, weights, folder)
         if (table := study.directory / "trials.csv").exists():
             self._store.keep(self._parent.run_id, table, None)
         self._thin(study)
@@ -122,7 +113,7 @@ class StudyRun:
     def _kept(self, study: Study) -> list["FrozenTrial"]:
         """Trials whose runs are kept: all, or the best `tracking.trials` and the baseline."""
         if isinstance(self._settings.trials, int):
-            return [*best_first(study)[: self._settings.trials], *([study.baseline] if study.baseline else [])]
+            return [*study.ranked[: self._settings.trials], *([study.baseline] if study.baseline else [])]
         return study.finished
 
     def _thin(self, study: Study) -> None:
@@ -134,8 +125,8 @@ class StudyRun:
         """Trials that the journal knows and MLflow lacks: its database was lost, or tracking was off."""
         assert self._store is not None
         assert self._parent is not None
-        there = {r.data.tags.get("trial") for r in self._store.below(self._parent, {})}
-        lost = [t for t in self._kept(study) if str(t.number) not in there]
+        complete = {r.data.tags.get("trial") for r in self._store.below(self._parent, {"state": "complete"})}
+        lost = [t for t in self._kept(study) if t.value is not None and str(t.number) not in complete]
         for trial in lost:
             folder = study.folder(trial)
             if not (folder / "result.json").exists():
@@ -144,7 +135,7 @@ class StudyRun:
             cfg, result = OmegaConf.load(folder / ".hydra" / "config.yaml"), load_result(folder)
             cfg.tracking = self._node  # today's, not the trial's
             assert isinstance(cfg, DictConfig)
-            with trial_run(cfg, trial.number, hydra.runtime.choices, self._parent, started_before=False) as run:
+            with trial_run(cfg, trial.number, hydra.runtime.choices, self._parent, started_before=True) as run:
                 for row in result.curves:
                     run.epoch(int(row["epoch"]), row)
                 run.file(folder / ".hydra" / "config.yaml")

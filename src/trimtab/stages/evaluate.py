@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,15 +12,16 @@ from omegaconf import DictConfig
 
 from trimtab import config
 from trimtab.data.ledger import Look, looks, take_look
-from trimtab.data.seal import open_test, test_fingerprint
-from trimtab.errors import SweepError
-from trimtab.paths import Paths, read_json, write_json
+from trimtab.data.seal import open_test, open_test_groups, test_fingerprint, test_source
+from trimtab.errors import Diverged, SweepError
+from trimtab.paths import Paths, atomic, read_json, write_json
 from trimtab.stages.closing import closing, progress, require_prepared
 
 # torch, pandas and MLflow are imported where they are needed: most calls find nothing to do and end at once.
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
     from torch import nn
 
     from trimtab.data.arrays import Arrays, Problem
@@ -66,13 +68,13 @@ def evaluate(cfg: DictConfig) -> None:
     if os.environ.get("DVC_EXP_NAME"):
         _stay_sealed(out, choice)
         return
-    test = test_fingerprint(paths.prepared)
-    seen = [look for look in looks(paths.ledger, test) if look.champion == choice["id"]]
+    test, source = test_fingerprint(paths.prepared), test_source(paths.prepared)
+    seen = [look for look in looks(paths.ledger, test, source) if look.champion == choice["id"]]
     if seen and _is_of(out, choice, seen[0]):
         closing(f"{choice['champion']} has had its look (number {seen[0].number})", out.metrics, NEXT)
         return
     _check_choice(choice, cfg)
-    look = take_look(paths.ledger, test, choice["id"], choice["data"]["name"])
+    look = take_look(paths.ledger, test, source, choice["id"], choice["data"]["name"])
     _evaluate(cfg, choice, look, out)
 
 
@@ -80,9 +82,11 @@ def _stay_sealed(out: Outputs, choice: dict[str, Any]) -> None:
     import pandas as pd
 
     note = "a DVC experiment chooses without the test set; `dvc exp apply` it, then `dvc repro` opens the seal"
-    for folder in (out.model, out.plots):
-        folder.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame({"target": []}).to_parquet(out.predictions)
+    for folder in (out.model, out.plots):  # an earlier champion's files would pass for this one's
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    with atomic(out.predictions) as temporary:
+        pd.DataFrame({"target": []}).to_parquet(temporary)
     write_json(out.metrics, {"sealed": True, "note": note, "champion": choice["champion"]})
     closing("sealed: an experiment does not look at the test set", out.metrics, note)
 
@@ -115,14 +119,15 @@ def _evaluate(cfg: DictConfig, choice: dict[str, Any], look: Look, out: Outputs)
     # Preprocessing is part of the recipe: it learns from all rows that the refit sees.
     preprocessing = Preprocessing.load(paths.prepared / "preprocessing.joblib").refitted(rows)
     known = preprocessing.arrays(rows)
-    seed = _seed(cfg.seed)
-    networks = dict(_refits(choice, known, preprocessing.problem, seed, cfg))
+    seed = _seed(choice["id"])
+    networks = dict(_refits(choice, known, preprocessing.problem, seed))
     references = _references(known, preprocessing.problem)
 
     sealed_rows = open_test(paths.prepared)
     test = preprocessing.arrays(sealed_rows)
     outputs = _outputs(networks, references, test, preprocessing.problem)
-    found = _compare(outputs, test, preprocessing.problem, cfg.evaluate.resamples)
+    groups = _groups(paths.prepared)
+    found = _compare(outputs, test, preprocessing.problem, cfg.evaluate.resamples, groups)
 
     _write_model(out.model, choice, networks[CHAMPION], preprocessing)
     _write_predictions(out, preprocessing, sealed_rows, outputs)
@@ -141,6 +146,7 @@ def _evaluate(cfg: DictConfig, choice: dict[str, Any], look: Look, out: Outputs)
         "data": choice["data"]["name"],
         "rows": len(test.x),
         "estimates": "model",
+        "resampled": "rows" if groups is None else f"groups of {cfg.data.group}",
         "metric": choice["metric"],
         "refit_rows": len(known.x),
         "refit_seed": seed,
@@ -149,15 +155,18 @@ def _evaluate(cfg: DictConfig, choice: dict[str, Any], look: Look, out: Outputs)
     _say(found, look, choice, out)
 
 
-def _seed(study_seed: int) -> int:
-    """A seed that neither study nor selection had."""
-    return int.from_bytes(hashlib.sha256(f"{study_seed}/evaluate".encode()).digest()[:4], "big")
+def _seed(champion: str) -> int:
+    """The champion's own: one look is one model, whatever seeds a person tries."""
+    return int.from_bytes(hashlib.sha256(f"{champion}/evaluate".encode()).digest()[:4], "big")
 
 
 def _refits(
-    choice: dict[str, Any], known: "Arrays", problem: "Problem", seed: int, cfg: DictConfig
+    choice: dict[str, Any], known: "Arrays", problem: "Problem", seed: int
 ) -> Iterator[tuple[str, "nn.Module"]]:
-    """Champion, default and classic start, each for its own best number of epochs on its own schedule's horizon."""
+    """Champion, default and classic start, each for its own best number of epochs on its own schedule's horizon.
+
+    One that diverges is left out, unless it is the champion.
+    """
     from omegaconf import OmegaConf
 
     from trimtab.stages import unpack
@@ -168,9 +177,13 @@ def _refits(
     with progress("refit", len(wanted)) as advance:
         for name, row in wanted.items():
             if row["epochs"] is not None:  # None: it diverged on every seed
-                recipe = unpack.recipe(OmegaConf.create(row["config"]))
-                recipe = replace(recipe, epochs=row["epochs"])
-                yield name, refit(recipe, known, problem, seed, unpack.device(cfg))
+                cfg = OmegaConf.create(row["config"])
+                recipe = replace(unpack.recipe(cfg), epochs=row["epochs"])
+                try:
+                    yield name, refit(recipe, known, problem, seed, unpack.device(cfg))
+                except Diverged:
+                    if name == CHAMPION:
+                        raise
             advance(name)
 
 
@@ -207,7 +220,19 @@ def _outputs(
     return outputs
 
 
-def _compare(outputs: dict[str, "np.ndarray"], test: "Arrays", problem: "Problem", resamples: int) -> "Comparison":
+def _groups(prepared: Path) -> "NDArray[np.int64] | None":
+    """Groups to resample; a single one says nothing about others, so then rows it is."""
+    groups = open_test_groups(prepared)
+    return groups if groups is not None and len(set(groups.tolist())) > 1 else None
+
+
+def _compare(
+    outputs: dict[str, "np.ndarray"],
+    test: "Arrays",
+    problem: "Problem",
+    resamples: int,
+    groups: "NDArray[np.int64] | None",
+) -> "Comparison":
     from trimtab.selection.bootstrap import classification, compare, regression
     from trimtab.trial.metrics import score
 
@@ -221,13 +246,12 @@ def _compare(outputs: dict[str, "np.ndarray"], test: "Arrays", problem: "Problem
         resamples=resamples,
         seed=0,
         champion=CHAMPION,
+        groups=groups,
     )
 
 
 def _write_model(folder: Path, choice: dict[str, Any], network: "nn.Module", preprocessing: "Preprocessing") -> None:
     import torch
-
-    from trimtab.paths import atomic
 
     row = next(r for r in choice["candidates"] if r["name"] == choice["champion"])
     write_json(folder / "model.json", row["config"]["model"])
@@ -241,8 +265,6 @@ def _write_predictions(
 ) -> None:
     """Predictions of every recipe, and the champion's errors in the form that DVC plots."""
     import pandas as pd
-
-    from trimtab.paths import atomic
 
     target = rows[preprocessing.target].reset_index(drop=True)
     decoded = {name: preprocessing.decode(output) for name, output in outputs.items()}

@@ -12,12 +12,13 @@ from omegaconf import DictConfig
 
 from trimtab import config
 from trimtab.config import Override
+from trimtab.errors import SweepError, TrimtabError
 from trimtab.paths import Paths, read_json, write_json
 from trimtab.selection.choose import Candidate, best_trials, champion, median_epoch
 from trimtab.stages import unpack
 from trimtab.stages.closing import closing, progress, require_prepared
 from trimtab.stages.confirm import Confirmed, Training, confirm
-from trimtab.sweep.executors import Processes, completed
+from trimtab.sweep.executors import Processes, WorkerDied, completed
 from trimtab.tracking.runs import Parent
 
 DEFAULT, CLASSIC = "default", "classic"
@@ -51,6 +52,11 @@ def select(cfg: DictConfig) -> None:
     given = config.given_overrides()
     paths = Paths.here()
     study = read_json(paths.stage("sweep") / "study.json")
+    if study["fixed"] != unpack.fixed(config.compose(given)):
+        raise SweepError(
+            f"results/sweep holds study {study['name']} of another configuration (data, model, epochs, objective or "
+            "code); run `python -m trimtab.stages.sweep` with the same overrides first"
+        )
     trials = read_trials(paths.stage("sweep") / "trials.csv")
     entrants = list(_entrants(given, trials, study, cfg.select.candidates))
     seeds = fresh_seeds(cfg.seed, cfg.select.seeds)
@@ -76,8 +82,19 @@ def _entrants(given: Sequence[Override], trials: pd.DataFrame, study: dict[str, 
         changed = _overrides(rows[number])
         entrants.append(Entrant(f"trial {number}", number, True, changed, _composed(given, changed)))
     entrants.append(Entrant(DEFAULT, default, True, (), _composed(given, ())))
-    classic = ("experiment=classic",)
-    return [*entrants, Entrant(CLASSIC, None, False, classic, _composed(_of_the_task(given), classic))]
+    return [*entrants, Entrant(CLASSIC, None, False, *_classic(given, entrants[-1].cfg))]
+
+
+def _classic(given: Sequence[Override], default: DictConfig) -> tuple[tuple[str, ...], DictConfig]:
+    """The classic untuned start, for as long and by the same objective as the others."""
+    patience = default.training.patience_epochs
+    changed = (
+        "experiment=classic",
+        f"training.epochs={default.training.epochs}",
+        f"training.patience_epochs={'null' if patience is None else patience}",
+        f"objective.metric={default.objective.metric}",
+    )
+    return changed, _composed(_of_the_task(given), changed)
 
 
 def read_trials(path: Path) -> pd.DataFrame:
@@ -111,9 +128,15 @@ def _confirm(
     trainings = [_training(e, seed, study) for e in entrants for seed in seeds]
     found: dict[tuple[str, int], Confirmed] = {}
     with Processes(workers) as pool, progress("select", len(trainings)) as advance:
-        for training, confirmed in completed(pool, confirm, trainings):
-            found[training.entrant, training.seed] = confirmed
-            advance(training.entrant)
+        try:
+            for training, confirmed in completed(pool, confirm, trainings):
+                found[training.entrant, training.seed] = confirmed
+                advance(training.entrant)
+        except WorkerDied as e:
+            raise TrimtabError(
+                f"a training of select was ended from outside ({e}), for want of memory perhaps; take fewer "
+                "sweep.workers and repeat the command: what is done stays"
+            ) from e
     return found
 
 

@@ -28,7 +28,9 @@ def study(argv: Sequence[str], hydra: Sequence[str] = ()) -> Path | None:
     """
     from trimtab.stages.train import task
 
-    preflight(config.compose(config.overrides([*hydra, *argv])))
+    flags, typed = config.split_flags([*hydra, *argv])
+    if not flags:
+        preflight(config.compose(config.overrides(typed)))
     directory = config.run(task, argv, hydra=hydra, multirun=True)
     return None if directory is None else Path(directory)
 
@@ -56,10 +58,12 @@ def main(argv: list[str] | None = None) -> None:
     with config.user_errors():
         argv = sys.argv[1:] if argv is None else argv
         directory = study(argv)
+        if directory is None:
+            return
         cfg = config.compose(config.overrides(argv))
-        if directory is not None and cfg.sweep.dry_run:
+        if cfg.sweep.dry_run:
             print(_estimate(cfg))
-        elif directory is not None:
+        else:
             _say(export(directory, cfg))
 
 
@@ -67,7 +71,7 @@ def export(directory: Path, cfg: DictConfig) -> dict[str, Any]:
     """Writes results/sweep: the table, curves of the best, and study.json; equal studies give equal files."""
     import pandas as pd
 
-    from trimtab.stages.callbacks import best_first
+    from trimtab.stages import unpack
     from trimtab.sweep.study import open_study
     from trimtab.sweep.table import write_table
     from trimtab.trial.result import load_result
@@ -75,7 +79,7 @@ def export(directory: Path, cfg: DictConfig) -> dict[str, Any]:
     out = Paths.here().stage("sweep")
     found = open_study(directory)
     write_table(found, out / "trials.csv")
-    shown = {t.number: t for t in [*best_first(found)[:CURVES], *([found.baseline] if found.baseline else [])]}
+    shown = {t.number: t for t in [*found.ranked[:CURVES], *([found.baseline] if found.baseline else [])]}
     frames = [
         pd.DataFrame(load_result(found.folder(t)).curves).assign(trial=number)
         for number, t in sorted(shown.items())
@@ -98,6 +102,7 @@ def export(directory: Path, cfg: DictConfig) -> dict[str, Any]:
         "baseline": _point(found.baseline),
         "knobs": found.attributes["knobs"],
         "failures": found.failures,
+        "fixed": unpack.fixed(cfg),
     }
     write_json(out / "study.json", facts)
     return facts

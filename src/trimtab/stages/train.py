@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 import trimtab
 from trimtab import config
+from trimtab.errors import Outage
 from trimtab.paths import Paths, read_json
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ def task(cfg: DictConfig) -> float:
 
     recipe, device = unpack.recipe(cfg), unpack.device(cfg)
     data = load_prepared(Paths.here().prepared)
+    if data.data_hash != cfg.data.hash:
+        raise Outage(
+            f"the study is on data {cfg.data.hash[:12]}, but results/prepare now holds {data.data_hash[:12]}: somebody "
+            "prepared other data meanwhile; prepare the study's data again and repeat the command, nothing is lost"
+        )
     folder = Path(HydraConfig.get().runtime.output_dir)
     with _mlflow_run(cfg, folder) as run:
 
@@ -115,6 +121,16 @@ def single(cfg: DictConfig) -> None:
     )
 
 
+def _say(directory: Path) -> None:
+    """The closing lines of a study typed by hand."""
+    from trimtab.stages.closing import closing
+    from trimtab.sweep.study import open_study
+
+    if (directory / "study.journal").exists() and (best := open_study(directory).best) is not None:
+        found = f"best {best.value:.4g} in trial {best.number}"
+        closing(found, directory / "trials.csv", "`make ui` to compare the trials; again: goes on where it stopped")
+
+
 def main(argv: list[str] | None = None) -> None:
     """Trains one configuration, or sweeps what was typed."""
     argv = sys.argv[1:] if argv is None else argv
@@ -122,7 +138,8 @@ def main(argv: list[str] | None = None) -> None:
         if "--multirun" in argv or "-m" in argv:
             from trimtab.stages.sweep import study
 
-            study(argv, hydra=["search=none"])
+            if (directory := study(argv, hydra=["search=none"])) is not None:
+                _say(directory)
         else:
             config.run(single, argv)
 

@@ -54,6 +54,11 @@ def recipe_config(cfg: DictConfig) -> dict[str, Any]:
     return {k: plain(cfg[k]) for k in (*RECIPE, "objective", "engine")} | {"code": cfg.code}
 
 
+def fixed(cfg: DictConfig) -> str:
+    """Names what all trials of a study share; `select` holds a study to it."""
+    return identity([recipe_config(cfg), cfg.data.hash])
+
+
 def identity(content: Any) -> str:
     """Twelve hex digits that name a JSON value."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
@@ -86,5 +91,8 @@ def git_commit() -> str:
         "--abbrev=40",
         "--exclude=*",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:  # no git here
+        return "none"
     return done.stdout.strip() or "none"

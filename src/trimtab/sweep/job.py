@@ -15,10 +15,9 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, env_override, 
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from trimtab.errors import Diverged, TrimtabError
+from trimtab.errors import Diverged, TrimtabError, outage
 from trimtab.sweep.context import taking_notes
 from trimtab.sweep.job_output import own_console, own_logging, write_hydra_files
-from trimtab.sweep.journal import FULL
 from trimtab.sweep.outcome import Failed, Outcome, judge, one_line
 
 log = logging.getLogger(__name__)
@@ -47,8 +46,9 @@ class Job:
         """Runs the task with `cfg`.
 
         Raises:
+            Outage: something outside the trial failed.
             OSError: the disk is full, or the trial's directory cannot be written; not the trial's
-                fault.
+                fault either.
         """
         if self.hydra is not None:
             _enter(self.hydra)
@@ -133,17 +133,20 @@ def _judged(task: TaskFunction, cfg: DictConfig) -> tuple[Outcome, Any]:
     """Runs the task: its outcome and what it returned.
 
     Raises:
+        Outage: the task raised it, or something that came from it.
         OSError: the disk is full.
-        _Failure: the task raised.
+        _Failure: the task raised anything else.
     """
     begun = time.perf_counter()
     with taking_notes() as notes:
         try:
             returned = task(cfg)
         except (Exception, SystemExit) as e:
+            if (outside := outage(e)) is not None:
+                # Itself: what it is wrapped in would lose it on the way out of a worker. Not logged: the sweep says it,
+                # and on a full disk the log's handlers fail too.
+                raise outside from outside.__cause__
             log.error("the trial failed", exc_info=True)
-            if isinstance(e, OSError) and e.errno in FULL:
-                raise
             raise _Failure(_failure(e, time.perf_counter() - begun)) from e
     return judge(returned, notes, time.perf_counter() - begun), returned
 

@@ -4,7 +4,6 @@ Optuna's own file backend takes 30 s over the lock of a killed process, and a li
 plus one append make it unreadable; hence a lock that dies with its process, and a repaired tail.
 """
 
-import errno
 import fcntl
 import json
 import logging
@@ -20,14 +19,13 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from trimtab.errors import SweepError
+from trimtab.errors import DiskError, SweepError
 from trimtab.sweep.outcome import Completed, Outcome
 from trimtab.sweep.settings import Direction
 
 log = logging.getLogger(__name__)
 FILE = "study.journal"
 LOCK = "study.lock"
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class JournalFile(BaseJournalBackend):
@@ -74,7 +72,7 @@ class JournalFile(BaseJournalBackend):
             with self._path.open("ab", buffering=0) as file:
                 _write_whole(file.fileno(), text.encode(), self._size)
         except OSError as e:
-            raise disk_error(self._path, e) from e
+            raise DiskError.of(self._path, e) from e
         self._size += len(text.encode())
 
 
@@ -88,15 +86,6 @@ def _write_whole(fd: int, data: bytes, start: int) -> None:
     except OSError:
         os.ftruncate(fd, start)
         raise
-
-
-def disk_error(path: Path, error: OSError) -> SweepError:
-    """The error for a write that failed: says how to go on."""
-    remedy = "free some space" if error.errno in FULL else "make the folder writable"
-    return SweepError(
-        f"cannot write {path}: {error.strerror or error}; {remedy}, then run the same command "
-        "again: finished trials are kept"
-    )
 
 
 def _whole_lines(data: bytes) -> bytes:
@@ -130,25 +119,27 @@ def lock(directory: Path) -> Iterator[None]:
 
     Raises:
         SweepError: another sweep holds it; names its process.
+        DiskError: the directory cannot be made or written.
     """
     path = directory / LOCK
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
+        file = path.open("ab+", buffering=0)  # a buffer that a full disk refused would be written again on closing
     except OSError as e:
-        raise disk_error(path, e) from e
+        raise DiskError.of(path, e) from e
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
         except BlockingIOError as e:
             file.seek(0)
             raise SweepError(
-                f"{directory} is being swept by process {file.read().strip() or 'unknown'}; wait for "
+                f"{directory} is being swept by process {file.read().decode().strip() or 'unknown'}; wait for "
                 "it or stop it, or sweep in another directory"
             ) from e
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        except OSError as e:
+            raise DiskError.of(path, e) from e
         yield
 
 

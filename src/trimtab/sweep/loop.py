@@ -10,9 +10,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from optuna.trial import FrozenTrial
 
-from trimtab.errors import SweepError
+from trimtab.errors import DiskError, SweepError
 from trimtab.sweep.executors import Executor, WorkerDied
-from trimtab.sweep.journal import Journal, disk_error
+from trimtab.sweep.journal import Journal
 from trimtab.sweep.outcome import Failed, Outcome, one_line
 from trimtab.sweep.study import Study
 from trimtab.sweep.supply import DEATHS, Supply
@@ -46,7 +46,8 @@ def run_trials(
     """Runs trials until the supply has none left.
 
     Raises:
-        SweepError: the disk is full, or the baseline cannot run as configured.
+        SweepError: the baseline cannot run as configured.
+        Outage: something outside the trials failed, e.g. the disk is full; the trials it hit stay open.
     """
     running: dict[Future[Outcome], FrozenTrial] = {}
     while True:
@@ -90,7 +91,7 @@ def _outcome(future: "Future[Outcome]", folder: Path) -> Outcome | None:
     except WorkerDied:
         return None
     except OSError as e:
-        raise disk_error(folder, e) from e
+        raise DiskError.of(folder, e) from e
 
 
 def _died(future: "Future[Outcome]") -> Failed:

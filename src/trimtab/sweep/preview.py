@@ -36,7 +36,7 @@ def preview(
             f"would run {remaining} of {total} trials ({finished} finished) on {workers} "
             f"worker{'s' * (workers > 1)}, sampler {sampler}, in {directory}",
             _duration(study, remaining, workers),
-            "dry run: nothing was run or written",
+            "dry run: no trial was run, nothing was written",
         ]
     )
 

@@ -38,8 +38,8 @@ class Quiet:
         """Counts one more."""
         self._done += 1
         self._failed += trial.state == TrialState.FAIL
-        if trial.state == TrialState.COMPLETE and self._better(study, trial):
-            self._best = trial
+        if trial.state == TrialState.COMPLETE:
+            self._best = min(trial, self._best or trial, key=study.rank)
         self.changed(study, trial)
 
     def changed(self, study: Study, trial: FrozenTrial) -> None:
@@ -69,14 +69,6 @@ class Quiet:
         base = study.baseline
         against = "" if base is None or base.value is None else f", baseline {base.value:.6g}"
         return f"; best {self._best.value:.6g} (trial {self._best.number}{against})"
-
-    def _better(self, study: Study, trial: FrozenTrial) -> bool:
-        """As Study.best: of equal values the lower number."""
-        if self._best is None:
-            return True
-        sign = -1.0 if study.direction == "maximize" else 1.0
-        old = (sign * (self._best.value or 0.0), self._best.number)
-        return (sign * (trial.value or 0.0), trial.number) < old
 
     def _left_s(self) -> float:
         run = self._done - self._before

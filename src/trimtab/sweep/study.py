@@ -50,11 +50,19 @@ class Study:
         return [t for t in self.trials if t.state.is_finished()]
 
     @property
+    def ranked(self) -> list[FrozenTrial]:
+        """The completed trials, the best first; of equal ones the lower number first."""
+        return sorted((t for t in self.trials if t.state == TrialState.COMPLETE), key=self.rank)
+
+    @property
     def best(self) -> FrozenTrial | None:
-        """The completed trial with the best value; of equal ones the first."""
-        sign = -1.0 if self.direction == "maximize" else 1.0
-        done = [t for t in self.trials if t.state == TrialState.COMPLETE]
-        return min(done, key=lambda t: sign * (t.value or 0.0), default=None)
+        """The first of `ranked`."""
+        return next(iter(self.ranked), None)
+
+    def rank(self, trial: FrozenTrial) -> tuple[float, int]:
+        """What sorts a completed trial: less is better."""
+        value = trial.value or 0.0
+        return (-value if self.direction == "maximize" else value, trial.number)
 
     @property
     def baseline(self) -> FrozenTrial | None:

@@ -1,9 +1,10 @@
 """The sweep from start to end: plan, open the study, run trials, write the tables."""
 
+import logging
 import shlex
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial
 
 from trimtab.errors import SweepError, TrimtabError
+from trimtab.paths import write_text
 from trimtab.sweep.check import Plan, check_key, plan
 from trimtab.sweep.compose import Composer, plain
 from trimtab.sweep.fingerprint import Pieces, digest, pieces, refuse_other
@@ -19,6 +21,7 @@ from trimtab.sweep.grammar import parse
 from trimtab.sweep.job import Job
 from trimtab.sweep.journal import FILE, Journal, lock
 from trimtab.sweep.loop import Watcher, run_trials
+from trimtab.sweep.outcome import one_line
 from trimtab.sweep.preview import preview
 from trimtab.sweep.progress import display
 from trimtab.sweep.settings import Settings
@@ -26,6 +29,7 @@ from trimtab.sweep.study import Study, open_study
 from trimtab.sweep.supply import Supply
 from trimtab.sweep.table import write_best, write_table
 
+log = logging.getLogger(__name__)
 INTERRUPTED = 130
 """Exit code of a sweep stopped by SIGINT, as of any program."""
 
@@ -65,6 +69,7 @@ def sweep(
 
     Raises:
         SweepError: the search space, the study or the settings are not usable; every trial failed.
+        Outage: something outside the trials failed; the same command goes on.
         SystemExit: with 130, after SIGINT.
     """
     ready = prepare(settings, arguments, context, master)
@@ -105,31 +110,61 @@ def _run(ready: Sweep, context: HydraContext, task: TaskFunction) -> None:
 
     shown = display(ready.settings.progress, ready.total, executor.workers)
     watchers: list[Watcher] = [shown, *ready.settings.callbacks]
-    try:
-        with shown, executor:
-            for watcher in watchers:
-                watcher.started(study)
-            run_trials(journal, supply, configure, job, executor, study, watchers)
-    except BaseException as e:
-        with suppress(TrimtabError):
-            supply.release()
-            _write(study)
-        if not isinstance(e, KeyboardInterrupt):
-            raise
-        print(f"stopped with {len(study.finished)} of {ready.total} trials done; {ready.resume}")
-        sys.exit(INTERRUPTED)
-    else:
+    with _told_of_the_end(watchers, study):
+        try:
+            with shown, executor:
+                for watcher in watchers:
+                    watcher.started(study)
+                run_trials(journal, supply, configure, job, executor, study, watchers)
+        except BaseException as e:
+            with suppress(TrimtabError):
+                supply.release()
+                _write(study)
+            if not isinstance(e, KeyboardInterrupt):
+                raise
+            print(f"stopped with {len(study.finished)} of {ready.total} trials done; {ready.resume}")
+            sys.exit(INTERRUPTED)
         _write(study)
-    finally:
-        for watcher in watchers:
-            watcher.ended(study)
     _refuse_failure(study)
+
+
+@contextmanager
+def _told_of_the_end(watchers: Sequence[Watcher], study: Study) -> Iterator[None]:
+    """Tells every watcher when the block ends; an error of theirs comes after all of them and gives way to the block's.
+
+    Only the first error is raised; the others, or all if the block raised itself, are logged.
+    """
+    try:
+        yield
+    except BaseException:
+        _log(_end(watchers, study))
+        raise
+    errors = _end(watchers, study)
+    _log(errors[1:])
+    if errors:
+        raise errors[0]
+
+
+def _log(errors: Sequence[Exception]) -> None:
+    for error in errors:
+        log.error("at the end of the sweep: %s", one_line(error))
+
+
+def _end(watchers: Sequence[Watcher], study: Study) -> list[Exception]:
+    """What the watchers raise when they are told."""
+    errors: list[Exception] = []
+    for watcher in watchers:
+        try:
+            watcher.ended(study)
+        except Exception as e:
+            errors.append(e)
+    return errors
 
 
 def _open(ready: Sweep) -> Journal:
     knobs = ready.plan.space.describe()
     name = ready.settings.study_name or digest(ready.pieces)
-    OmegaConf.save(ready.master, ready.directory / "multirun.yaml")
+    write_text(ready.directory / "multirun.yaml", OmegaConf.to_yaml(ready.master))
     return Journal(
         ready.directory,
         name,

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial
 
 from trimtab.paths import write_text
-from trimtab.sweep.study import Study, facts, open_study, params
+from trimtab.sweep.study import Study, facts, params
 
 Row = dict[str, str]
 
@@ -26,12 +26,7 @@ def table(study: Study) -> list[Row]:
     return [_row(t, recorded, knobs) for t in trials]
 
 
-def write_trials_csv(directory: Path, path: Path | None = None) -> Path:
-    """Writes the table of the study in `directory` (there, as trials.csv, or to `path`)."""
-    return write_table(open_study(directory), path or directory / "trials.csv")
-
-
-def write_table(study: Study, path: Path) -> Path:
+def write_table(study: Study, path: Path) -> None:
     """Writes the table of a study to `path`, whole or not at all."""
     rows = table(study)
     text = io.StringIO()
@@ -40,7 +35,6 @@ def write_table(study: Study, path: Path) -> Path:
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
-    return path
 
 
 def write_best(study: Study, path: Path) -> None:

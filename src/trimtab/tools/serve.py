@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 from trimtab import config
-from trimtab.errors import TrackingError
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -21,12 +20,10 @@ def main(argv: list[str] | None = None) -> None:
 
         cfg = config.compose(config.overrides(args.overrides))
         settings = unpack.tracking(unpack.plain(cfg.tracking))
-        if settings.uri is None:
-            raise TrackingError("tracking=none has no registry to serve from; set `tracking: sqlite` in params.yaml")
         load_champion(settings, cfg.data.name)  # says so now if there is none
         command = ["mlflow", "models", "serve", "-m", champion_uri(cfg.data.name), "--env-manager", "local"]
         address = ["--host", "127.0.0.1", "--port", str(args.port)]
-        environment = {**os.environ, "MLFLOW_TRACKING_URI": settings.uri}
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": str(settings.uri)}
         sys.exit(subprocess.run([sys.executable, "-m", *command, *address], env=environment, check=False).returncode)
 
 

@@ -106,6 +106,13 @@ def register_champion(
     Returns:
         The version's number.
     """
+    with reaching(store.settings.uri):
+        return _registered(store, run_id, files, rows, tags)
+
+
+def _registered(
+    store: Experiment, run_id: str, files: ChampionFiles, rows: pd.DataFrame, tags: Mapping[str, str]
+) -> str:
     _point_to(store.settings)
     answers = Champion.from_files(files.as_artifacts()).answer(rows)
     with _quiet(), mlflow.start_run(run_id=run_id):
@@ -118,8 +125,11 @@ def register_champion(
             code_paths=[str(Path(__file__).parents[1])],
             pip_requirements=_requirements(),
         )
-    if not store.client.search_registered_models(f"name = '{store.name}'"):
+    try:
         store.client.create_registered_model(store.name)
+    except MlflowException as e:
+        if e.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
     made = store.client.create_model_version(store.name, info.model_uri, run_id, tags=dict(tags))
     store.client.set_registered_model_alias(store.name, "champion", made.version)
     return str(made.version)
@@ -129,8 +139,10 @@ def load_champion(settings: Settings, name: str) -> Any:
     """The registered champion as an MLflow pyfunc model.
 
     Raises:
-        TrackingError: there is none yet.
+        TrackingError: there is none yet, or tracking is off.
     """
+    if settings.uri is None:
+        raise TrackingError("tracking=none keeps no model; set `tracking: sqlite` in params.yaml and run `dvc repro`")
     with reaching(settings.uri):
         _point_to(settings)
         try:

@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
@@ -21,6 +21,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from trimtab.errors import TrackingError
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+
+# MLflow's client would retry for minutes, silently; three times is a quarter of one.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 
 # MLflow takes at most 1000 items per batch, 100 of them params (https://mlflow.org/docs/latest/rest-api.html#log-batch).
 METRICS_PER_BATCH = 800
@@ -163,7 +166,28 @@ class Experiment:
     def find(self, tags: Mapping[str, str]) -> list[Run]:
         """Runs that carry all these tags, oldest first."""
         query = " and ".join(f"tags.`{k}` = '{v}'" for k, v in tags.items())
-        return list(self.client.search_runs([self.id], query, order_by=["attributes.start_time ASC"], max_results=5000))
+        found: list[Run] = []
+        token: str | None = None
+        while True:
+            page = self.client.search_runs(
+                [self.id], query, order_by=["attributes.start_time ASC"], max_results=1000, page_token=token
+            )
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def _known(self, run_id: str) -> Run | None:
+        try:
+            return self.client.get_run(run_id)
+        except MlflowException as e:
+            if e.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+
+    def artifacts(self, run_id: str, folder: str) -> set[str]:
+        """Paths of what a run keeps in a folder."""
+        return {str(f.path) for f in self.client.list_artifacts(run_id, folder)}
 
     def find_or_create(self, name: str, key: Mapping[str, str], tags: Mapping[str, str]) -> str:
         """The run that `key` (some tags) names; created with all `tags` if there is none."""
@@ -222,11 +246,10 @@ class Experiment:
     def study(self, known: str | None, name: str, tags: Mapping[str, str]) -> str:
         """The run of a study: the `known` one if it is still there, else a new one; never somebody else's."""
         if known is not None:
-            with suppress(MlflowException):
-                run = self.client.get_run(known)
-                if run.info.lifecycle_stage == "active" and run.info.experiment_id == self.id:
-                    self.client.update_run(known, status="RUNNING")
-                    return known
+            run = self._known(known)
+            if run is not None and run.info.lifecycle_stage == "active" and run.info.experiment_id == self.id:
+                self.client.update_run(known, status="RUNNING")
+                return known
         return str(self.client.create_run(self.id, tags={MLFLOW_RUN_NAME: name, **tags}).info.run_id)
 
     def below(self, parent: Parent, tags: Mapping[str, str]) -> list[Run]:
@@ -263,12 +286,19 @@ def experiment(settings: Settings, name: str) -> Experiment | None:
 
 @contextmanager
 def opened_run(settings: Settings, experiment_name: str, *args: Any, **kwargs: Any) -> Iterator[RunWriter]:
-    """`Experiment.run` of the named experiment, or a run that writes nothing where tracking is off."""
+    """`Experiment.run` of the named experiment, or a run that writes nothing where tracking is off.
+
+    Raises:
+        TrackingError: MLflow cannot be reached any more. That is not the trial's fault: it stays open.
+    """
     if (store := experiment(settings, experiment_name)) is None:
         yield Silent()
-    else:
+        return
+    try:
         with store.run(*args, **kwargs) as run:
             yield run
+    except (MlflowException, SQLAlchemyError) as e:
+        raise _unreachable(settings.uri, e) from e
 
 
 @contextmanager
@@ -282,14 +312,18 @@ def reaching(uri: str | None) -> Iterator[None]:
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         yield
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as e:
-        raise TrackingError(
-            f"tracking.uri={uri} cannot be used: {str(e).splitlines()[0]}; start that server, name another one, "
-            "or turn tracking off with tracking=none"
-        ) from e
+        raise _unreachable(uri, e) from e
     finally:
         for key, value in before.items():
             if value is None:
                 os.environ.pop(key, None)
+
+
+def _unreachable(uri: str | None, error: Exception) -> TrackingError:
+    return TrackingError(
+        f"tracking.uri={uri} cannot be used: {str(error).splitlines()[0]}; start that server, name another one, "
+        "or turn tracking off with tracking=none"
+    )
 
 
 @contextmanager

@@ -21,10 +21,8 @@ from torchmetrics.functional.classification import (
 )
 
 from trimtab.data.arrays import Problem, Task
+from trimtab.selection.bootstrap import LEAST_PROBABILITY
 from trimtab.trial.objective import OBJECTIVES, Direction
-
-# A probability of 0 would cost infinitely much; float32 cannot tell this one from it in a sum to 1.
-LEAST_PROBABILITY = float(np.finfo(np.float32).eps)
 
 # (rows, outputs) outputs, (rows,) targets, problem → a scalar tensor
 Score = Callable[[Tensor, Tensor, Problem], Tensor]
