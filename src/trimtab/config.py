@@ -153,6 +153,7 @@ class TableData:
     categorical: list[str] | None = MISSING
     task: str | None = MISSING
     missing: str = MISSING
+    duplicates: str = MISSING
     scaling: str = MISSING
     class_weights: str = MISSING
     split: Split = field(default_factory=Split)
@@ -302,6 +303,10 @@ def standing_overrides(params: Path) -> list[Override]:
     """
     try:
         root = yaml.compose(params.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise ConfigError(
+            f"cannot read {params}: {e.strerror}; run from the project's folder, or restore the file (it may be empty)"
+        ) from e
     except yaml.YAMLError as e:
         raise ConfigError(f"{params.name} is not YAML: {e}") from e
     if root is None:
@@ -457,7 +462,8 @@ def _culprit(override: Override, error: Exception, cfg: DictConfig) -> str:
     if options:
         value = str(override.parsed.value())
         return f"{said}: conf/{override.key} has no option '{value}'{_nearest(value, options)}"
-    known = [path for path, _ in leaves(cfg)]
+    known = {*(path for path, _ in leaves(cfg)), *(str(key) for key in cfg if key != "hydra")}
+    known = {path for path in known if not path.startswith("search.")}
     if override.key not in known and OmegaConf.select(cfg, override.key, throw_on_missing=False) is None:
         return f"{said}: the configuration has no key '{override.key}'{_nearest(override.key, known)}"
     reason = str(error.__cause__ or error).splitlines()[0]
@@ -527,6 +533,9 @@ def run(task: TaskFunction, argv: Sequence[str], *, hydra: Sequence[str] = (), m
         sys.argv = [sys.argv[0], *flags, *texts]
         return main(version_base="1.3", config_path=str(Paths.here().conf), config_name="config")(task)()
     compose(given)  # for its messages
+    runs = Paths.here().runs
+    if runs.exists() and not runs.is_dir():
+        raise ConfigError(f"{runs} must be a folder (for studies and runs), but is a file; move it away")
     for override in (o for o in given if o.swept and not multirun):
         raise ConfigError(
             f"'{override.text}' ({override.origin}) names several values; `train --multirun` and `sweep` search them, "

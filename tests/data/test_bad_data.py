@@ -84,6 +84,12 @@ BAD_CSV: dict[str, tuple[str | bytes, dict[str, Any], list[str]]] = {
     "target dates": (csv(sick=["2024-01-01"] * 30), {}, ["data.target", "'sick'", "dates"]),
     "feature infinite": (csv(age=holes(float("inf"))), {}, ["'age'", "line 5", "inf"]),
     "feature huge": (csv(age=holes(-1e35)), {}, ["'age'", "line 5", "1e+30"]),
+    "decimal commas": (csv(age=[f"{i},5" for i in range(30)]), {}, ["'age'", "decimal comma", "'0,5'", "with a point"]),
+    "a slip among numbers": (
+        csv(age=["oops" if i == 7 else i for i in range(30)]),
+        {},
+        ["'age'", "line 9", "'oops'", "data.categorical"],
+    ),
     "text declared numeric": (
         csv(age=holes("old", 7)),
         {"numeric": ["age"]},
@@ -100,7 +106,7 @@ BAD_CSV: dict[str, tuple[str | bytes, dict[str, Any], list[str]]] = {
     "all rows alike": (
         csv(age=[1, 2] * 15, town=None),
         {},
-        ["val has none", "leakage from train into val", "raise data.split.val"],
+        ["val has none", "leakage from train into val", "data.duplicates=keep"],
     ),
     "group absent": (csv(), {"group": "towm"}, ["data.group", "'towm'", "did you mean 'town'?"]),
     "time absent": (csv(), {"time": "when"}, ["data.time", "'when'", "the columns are"]),

@@ -7,6 +7,7 @@ from trimtab.data.checks import check
 from trimtab.data.sources import read_digits
 from trimtab.data.split import by_class, by_group, by_time, leaking, split
 from trimtab.data.table import Table, make_table
+from trimtab.errors import DataError
 
 FRACTIONS = (0.6, 0.2, 0.2)
 
@@ -124,3 +125,13 @@ def test_columns_to_split_by_are_no_features() -> None:
     frame = pd.DataFrame({"who": list(range(15)) * 2, "x": range(30), "y": [0.5 * i for i in range(30)]})
     parts = split(make_table(frame, target="y", group="who"), FRACTIONS, 0)
     assert list(parts.train) == ["x", "y"]
+
+
+def test_rows_alike_by_nature_may_be_kept() -> None:
+    """A table of few distinct rows loses its later parts to the rule on leakage unless it is told to keep them."""
+    frame = pd.DataFrame({"a": [i % 2 for i in range(60)], "y": [(i // 2) % 2 for i in range(60)]})
+    table = Table(frame, "y", ("a",), (), None, None, "classification")
+    parts = split(table, (0.6, 0.2, 0.2), 0, "keep")
+    assert [len(parts.train), len(parts.val), len(parts.test)] == [36, 12, 12]
+    with pytest.raises(DataError, match=r"data\.duplicates=keep"):
+        split(table, (0.6, 0.2, 0.2), 0)

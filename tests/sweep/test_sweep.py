@@ -302,6 +302,7 @@ def test_bad_input_is_refused_before_anything_is_written(app: App, sweep: Sweep,
         ("{opt: 'adam,sgd', opt.momentum: {values: 'interval(0,1)', when: {opt: sdg}}}", "did you mean 'sgd'"),
         ("{opt: 'adam,sgd', opt.momentun: {values: 'interval(0,1)', when: {opt: sgd}}}", "did you mean 'opt.momentum'"),
         ("{x: {values: 'interval(0,1)', when: {knid: a}}}", "did you mean 'kind'"),
+        ("{opt.momentum: {values: 'interval(0,1)', when: {opt: sdg}}}", "did you mean 'sgd'"),
     ],
 )
 def test_a_space_that_does_not_fit_is_refused(app: App, sweep: Sweep, params: str, said: str) -> None:

@@ -20,7 +20,7 @@ from trimtab.trial import seeds
 from trimtab.trial.metrics import METRICS, data_loss, score
 from trimtab.trial.schedules import cosine
 from trimtab.trial.session import threads
-from trimtab.trial.train import Device, TrialResult, predict, refit
+from trimtab.trial.train import Device, TrialResult, check, predict, refit
 
 CPU = Device("cpu")
 SGD = partial(torch.optim.SGD, lr=0.003, momentum=0.9, weight_decay=1e-4)
@@ -105,7 +105,7 @@ def test_best_epoch_is_the_first_best_and_its_weights_return(digits: Any, metric
 
 
 def test_patience_stops_and_ties_keep_the_earlier_epoch(digits: Any) -> None:
-    frozen = digits.change(optimizer=partial(torch.optim.SGD, lr=0.0), epochs=9, patience_epochs=3)
+    frozen = digits.change(optimizer=partial(torch.optim.SGD, lr=1e-30), epochs=9, patience_epochs=3)
     result = frozen.run()
     assert (result.best_epoch, result.epochs, result.steps) == (1, 4, 4 * 5)
     assert frozen.change(patience_epochs=None).run().epochs == 9
@@ -327,3 +327,17 @@ def test_predict_gives_probabilities(digits: Any) -> None:
     assert probabilities.shape == (90, 10)
     assert probabilities.sum(axis=1) == pytest.approx(1)
     assert (probabilities > 0).all()
+
+
+def test_a_recipe_is_checked_before_anything_is_trained(digits: Any) -> None:
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"optimizer": partial(torch.optim.SGD, lr=0.0)}, "optimizer.lr must be above 0"),
+        ({"optimizer": partial(torch.optim.SGD, lr=-1.0)}, "Invalid learning rate"),
+        ({"epochs": 0}, "training.epochs must be at least 1"),
+    ]
+    for change, fragment in changes:
+        with pytest.raises(ConfigError, match=fragment):
+            check(digits.change(**change).recipe, digits.problem)
+    with pytest.raises(ConfigError, match=r"engine.precision=banana"):
+        check(digits.recipe, digits.problem, Device(precision="banana"))
+    check(digits.recipe, digits.problem)

@@ -17,6 +17,8 @@ from trimtab.errors import DataError
 Kind = Literal["number", "text", "date"]
 
 LARGEST = 1e30  # squares of larger numbers, and sums of them, leave the range of the networks' float32
+FEW_VALUES = 20  # up to so many different values numbers may be mere names
+MOSTLY = 0.9  # of the values: from here on a text column is taken for numbers gone wrong
 _ISO_DATE = r"\d{4}-\d\d-\d\d([T ].*)?"
 _WORDS = {
     **dict.fromkeys(("", "na", "n/a", "nan", "null", "none"), math.nan),
@@ -73,6 +75,29 @@ def kind(column: pd.Series) -> Kind:
         return "date"
     known = column.dropna()
     return "date" if len(known) and bool(known.str.fullmatch(_ISO_DATE).all()) else "text"
+
+
+def refuse_almost_numbers(column: pd.Series) -> None:
+    """Holds a text column that nobody named to be text: with many numbers in it, it is a column of numbers gone wrong.
+
+    Raises:
+        DataError: it has decimal commas, or a few values that are no numbers.
+    """
+    known = column.dropna().astype("str").str.strip()
+    number = pd.to_numeric(known, errors="coerce").notna()
+    comma = pd.to_numeric(known.str.replace(",", ".", n=1, regex=False), errors="coerce").notna()
+    if known.nunique() <= FEW_VALUES or (number | comma).mean() < MOSTLY:
+        return
+    if comma.all():
+        raise DataError(
+            f"column {column.name!r} looks like numbers with a decimal comma, e.g. {known[~number].iloc[0]!r}; write "
+            "them with a point, or name the column in data.categorical"
+        )
+    wrong = (~number).reindex(column.index, fill_value=False)
+    raise DataError(
+        f"column {column.name!r} holds numbers, but {place(column, wrong)} holds {column[wrong].iloc[0]!r}; mend that "
+        "value, leave it empty, or name the column in data.categorical"
+    )
 
 
 def as_numbers(column: pd.Series, rule: str) -> pd.Series:

@@ -39,6 +39,7 @@ class Settings:
     Attributes:
         source: dotted name of the reader.
         numeric: the whole list of numeric features, or None to find them; likewise `categorical`.
+        duplicates: whether rows of val and test whose features stand in an earlier part are dropped (leakage).
         train: fraction of the rows; likewise `val` and `test`.
     """
 
@@ -53,6 +54,7 @@ class Settings:
     missing: Literal["impute", "refuse"] = "impute"
     class_weights: Literal["none", "balanced"] = "none"
     scaling: Literal["standard", "none"] = "standard"
+    duplicates: Literal["drop", "keep"] = "drop"
     train: float = 0.6
     val: float = 0.2
     test: float = 0.2
@@ -60,6 +62,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         _one_of("task", self.task, (None, "classification", "regression"))
+        _one_of("duplicates", self.duplicates, ("drop", "keep"))
         _one_of("missing", self.missing, ("impute", "refuse"))
         _one_of("class_weights", self.class_weights, ("none", "balanced"))
         _one_of("scaling", self.scaling, ("standard", "none"))
@@ -109,7 +112,7 @@ def prepare(read: Reader, settings: Settings, out: Path, source_file: Path | Non
     check_fractions(fractions)
     made_from = origin(settings, source_file)  # before reading: a file that changes meanwhile is prepared again
     table = check(_read(read, settings), missing=settings.missing)
-    parts = split(table, fractions, settings.split_seed)
+    parts = split(table, fractions, settings.split_seed, settings.duplicates)
     with replaced(out) as folder:
         return write_parts(parts, table, settings, folder, made_from)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ NAMES = ("train", "val", "test")
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+Duplicates = Literal["drop", "keep"]
 Fractions = tuple[float, float, float]
 
 
@@ -49,8 +51,8 @@ def check_fractions(fractions: Fractions) -> None:
         )
 
 
-def split(table: Table, fractions: Fractions, seed: int) -> Parts:
-    """Splits a checked table, then takes rows that stand in two parts out of the later ones.
+def split(table: Table, fractions: Fractions, seed: int, duplicates: Duplicates = "drop") -> Parts:
+    """Splits a checked table, then takes rows that stand in two parts out of the later ones (or keeps them).
 
     Raises:
         DataError: a part is left empty, or a class does not occur in training.
@@ -67,6 +69,8 @@ def split(table: Table, fractions: Fractions, seed: int) -> Parts:
         part = by_class(_codes(classes) if classes is not None else np.zeros(len(frame), int), fractions, rng)
     ids: Ints = frame.groupby(list(table.features), dropna=False, sort=False).ngroup().to_numpy().astype(np.int64)
     leaks = {VAL: leaking(ids, part, VAL), TEST: leaking(ids, part, TEST)}
+    if duplicates == "keep":
+        leaks = {p: np.zeros(len(frame), bool) for p in leaks}
     kept = ~(leaks[VAL] | leaks[TEST])
     columns = [*table.features, table.target]
     train, val, test = (frame.loc[kept & (part == p), columns] for p in (TRAIN, VAL, TEST))
@@ -162,9 +166,10 @@ def _check_parts(parts: Parts, table: Table) -> None:
     for name, rows in zip(NAMES, frames, strict=True):
         if rows.empty:
             why = "; ".join(str(d) for d in parts.dropped) or "the table is too small"
-            raise DataError(
-                f"each part must have rows, but {name} has none ({why}); collect more rows, or raise data.split.{name}"
-            )
+            remedy = f"collect more rows, or raise data.split.{name}"
+            if parts.dropped:
+                remedy = "data.duplicates=keep keeps rows that are equal by nature (few columns of few values)"
+            raise DataError(f"each part must have rows, but {name} has none ({why}); {remedy}")
     if table.task == "classification":
         seen = set(parts.train[table.target])
         later = {label for rows in frames[1:] for label in rows[table.target]}

@@ -7,7 +7,7 @@ import pandas as pd
 from pandas.api import types
 
 from trimtab.data.arrays import Task as Task
-from trimtab.data.columns import as_numbers, as_text, as_times, kind, listed, plain, suggestion
+from trimtab.data.columns import as_numbers, as_text, as_times, kind, listed, plain, refuse_almost_numbers, suggestion
 from trimtab.errors import DataError
 
 MOST_CLASSES = 20  # integers with more distinct values are a quantity
@@ -80,6 +80,8 @@ def make_table(
     if categorical is None:
         _refuse_dates([name for name in kinds if kinds[name] == "date"])
         categorical = [name for name in kinds if kinds[name] == "text"]
+        for name in categorical:
+            refuse_almost_numbers(frame[name])
     task = task or find_task(frame[target])
     for name in numeric:
         if not types.is_numeric_dtype(frame[name].dtype):

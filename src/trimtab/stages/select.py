@@ -63,6 +63,7 @@ def select(cfg: DictConfig) -> None:
     found = _confirm(entrants, seeds, paths.project / study["folder"], cfg.sweep.workers)
     result = _result(entrants, seeds, found, study, cfg)
     write_json(paths.stage("select") / "champion.json", result)
+    write_json(paths.stage("select") / "metrics.json", _metrics(result))
     _say(result, paths.stage("select") / "champion.json")
 
 
@@ -183,6 +184,13 @@ def _result(
         "candidates": rows,
         "data": {"name": cfg.data.name, "data_hash": cfg.data.hash},
     }
+
+
+def _metrics(result: dict[str, Any]) -> dict[str, Any]:
+    """What `dvc exp show` compares experiments by: they stop before the test set."""
+    rows = {row["name"]: row for row in result["candidates"]}
+    shown = {"champion": rows[result["champion"]], "default": rows[DEFAULT]}
+    return {result["metric"]: {name: {"mean": row["mean"], "std": row["std"]} for name, row in shown.items()}}
 
 
 def _row(entrant: Entrant, candidate: Candidate, best_epochs: list[int]) -> dict[str, Any]:

@@ -57,6 +57,7 @@ def plan(wishes: Wishes, composer: Composer) -> Plan:
     baseline = _compose(composer, wishes.fixed, "the configuration without swept overrides")
     for knob in wishes.knobs:
         _check_options(knob, composer)
+        _check_conditions(knob, composer)
     space = Space.of(wishes.knobs).settle(lambda name: _condition(baseline, wishes, name))
     for overrides, chosen in _corners(space, composer):
         cfg = _compose(composer, (*wishes.fixed, *overrides), " ".join(overrides))
@@ -92,6 +93,18 @@ def _check_options(knob: Knob, composer: Composer) -> None:
                 f"{knob.origin}: {knob.name!r} can be {value!r}, but that config group has "
                 f"{', '.join(options)}{nearest(value, options)}"
             )
+
+
+def _check_conditions(knob: Knob, composer: Composer) -> None:
+    """A condition on an option that does not exist would never hold, and the knob never be."""
+    for condition in knob.when:
+        options = composer.options(condition.name)
+        for value in condition.allowed if options else ():
+            if str(value) not in options:
+                raise SweepError(
+                    f"{knob.origin}: {knob.name!r} is searched when {condition.name!r} is {value!r}, but that config "
+                    f"group has {', '.join(options)}{nearest(str(value), options)}"
+                )
 
 
 def _corners(space: Space, composer: Composer) -> Iterator[tuple[list[str], dict[str, Any]]]:

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import subprocess
 import sys
 
 from trimtab import config
@@ -24,7 +23,9 @@ def main(argv: list[str] | None = None) -> None:
         command = ["mlflow", "models", "serve", "-m", champion_uri(cfg.data.name), "--env-manager", "local"]
         address = ["--host", "127.0.0.1", "--port", str(args.port)]
         environment = {**os.environ, "MLFLOW_TRACKING_URI": str(settings.uri)}
-        sys.exit(subprocess.run([sys.executable, "-m", *command, *address], env=environment, check=False).returncode)
+        os.execve(
+            sys.executable, [sys.executable, "-m", *command, *address], environment
+        )  # signals reach MLflow itself
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """MLflow's pages for the configured tracking: `python -m trimtab.tools.ui --port 5000`. Loopback only."""
 
 import argparse
-import subprocess
+import os
 import sys
 
 from trimtab import config
@@ -21,9 +21,20 @@ def main(argv: list[str] | None = None) -> None:
         if uri.startswith("http"):
             print(f"the runs are on {uri}: open it in a browser")
             return
-        command = ["mlflow", "ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(args.port)]
+        command = [
+            "mlflow",
+            "ui",
+            "--backend-store-uri",
+            uri,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(args.port),
+            "--workers",
+            "1",
+        ]
         print(f"http://127.0.0.1:{args.port} (Ctrl-C ends it)", flush=True)
-        sys.exit(subprocess.run([sys.executable, "-m", *command], check=False).returncode)
+        os.execv(sys.executable, [sys.executable, "-m", *command])  # signals reach MLflow itself
 
 
 if __name__ == "__main__":

@@ -320,8 +320,9 @@ def reaching(uri: str | None) -> Iterator[None]:
 
 
 def _unreachable(uri: str | None, error: Exception) -> TrackingError:
+    remedy = "free space or make its folder writable" if str(uri).startswith("sqlite") else "start that server"
     return TrackingError(
-        f"tracking.uri={uri} cannot be used: {str(error).splitlines()[0]}; start that server, name another one, "
+        f"tracking.uri={uri} cannot be used: {str(error).splitlines()[0]}; {remedy}, name another one, "
         "or turn tracking off with tracking=none"
     )
 

@@ -103,6 +103,9 @@ def built_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> Optim
         ConfigError: it does not take its settings.
     """
     try:
-        return recipe.optimizer(parameters)
+        optimizer = recipe.optimizer(parameters)
     except (TypeError, ValueError) as e:
         raise ConfigError(f"the optimizer does not take its settings: {e}; mend optimizer.*") from e
+    if optimizer.param_groups[0]["lr"] <= 0:
+        raise ConfigError("optimizer.lr must be above 0 but is 0: nothing would be learnt; raise it")
+    return optimizer

@@ -114,6 +114,8 @@ def check(recipe: Recipe, problem: Problem, device: Device = _HERE) -> None:
     check_recipe(recipe, problem)
     check_device(device)
     built_optimizer(recipe, recipe.model(problem.features, problem.outputs).parameters())
+    with session(1, device):
+        pass  # the Trainer knows whether accelerator and precision are to be had
 
 
 def _check(recipe: Recipe, problem: Problem, device: Device, train: Arrays, val: Arrays | None = None) -> None:
