@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from sample_results import REGRESSION, Sample, write_sample
 
+from sample_results import REGRESSION, Sample, write_sample
 from trimtab.figures.table import Study
 
 SAMPLES = {
