@@ -15,7 +15,7 @@ help:  ## this help
 
 setup: .venv/.ready  ## make .venv and install the locked versions (again only when the lock changed)
 
-.venv/.ready: requirements.lock pyproject.toml
+.venv/.ready: requirements.lock
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
