@@ -81,7 +81,8 @@ class StudyRun:
         """Moves the best so far on; a trial whose worker died could not end its own run."""
         if self._store is None or self._parent is None:
             return
-        self._log_best(study)
+        if (best := study.best) is not None and best.number == trial.number:
+            self._log_best(study)  # a point per improvement: one per trial would cost 4 ms each
         if trial.value is None:
             self._store.fail(self._parent, trial.number, reason(trial))
         if self._settings.trials != "all" and len(study.finished) % 20 == 0:

@@ -15,6 +15,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -73,8 +74,10 @@ class RunWriter:
         flush_s: float,
         params: Mapping[str, Any] | None = None,
         written: int = 0,
+        artifact_uri: str | None = None,
     ) -> None:
         self.run_id = run_id
+        self._repository: Any = get_artifact_repository(artifact_uri, client.tracking_uri) if artifact_uri else None
         self._client = client
         self._flush_s = flush_s
         self._params = [Param(k, str(v)[:PARAM_CHARACTERS]) for k, v in (params or {}).items()]
@@ -115,7 +118,10 @@ class RunWriter:
 
     def file(self, path: Path, folder: str | None = None) -> None:
         """Keeps a file as an artifact."""
-        self._client.log_artifact(self.run_id, str(path), folder)
+        if self._repository is None:  # asking the client each time costs a query
+            self._client.log_artifact(self.run_id, str(path), folder)
+        else:
+            self._repository.log_artifact(str(path), folder)
 
 
 class Silent(RunWriter):
@@ -221,13 +227,14 @@ class Experiment:
         marks = {**below, **(tags or {}), **key}
         if started_before:
             above = {MLFLOW_PARENT_RUN_ID: parent.run_id} if parent else {}
-            run_id = self.find_or_create(name, {**key, **above}, marks)
+            run_id, artifact_uri = self.find_or_create(name, {**key, **above}, marks), None
         else:
-            run_id = str(self.client.create_run(self.id, tags={MLFLOW_RUN_NAME: name, **marks}).info.run_id)
+            made = self.client.create_run(self.id, tags={MLFLOW_RUN_NAME: name, **marks}).info
+            run_id, artifact_uri = str(made.run_id), str(made.artifact_uri)
         written = self._written_epochs(run_id) if started_before else 0
         if started_before:
             self.client.update_run(run_id, status="RUNNING")
-        writer = RunWriter(self.client, run_id, self.settings.flush_s, params, written)
+        writer = RunWriter(self.client, run_id, self.settings.flush_s, params, written, artifact_uri)
         try:
             with _system_metrics(run_id, self.settings):
                 yield writer
