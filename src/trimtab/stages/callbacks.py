@@ -141,5 +141,4 @@ class StudyRun:
                     run.epoch(int(row["epoch"]), row)
                 run.file(folder / ".hydra" / "config.yaml")
                 run.write(summary(result), tags={"state": "complete"})
-        if lost:
-            self._log_best(study)
+        self._log_best(study)  # a kill may have come between the journal and this curve
