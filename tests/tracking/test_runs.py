@@ -127,12 +127,14 @@ def test_unreachable_is_said_at_once(uri: str) -> None:
 def test_against_a_real_server(tmp_path: Path, free_port: int) -> None:
     command = ["mlflow", "server", "--backend-store-uri", f"sqlite:///{tmp_path}/s.db", "--port", str(free_port)]
     more = ["--host", "127.0.0.1", "--artifacts-destination", str(tmp_path / "artifacts")]
+    config = tmp_path / "config.yaml"
+    config.write_text("a: 1")
     with subprocess.Popen([sys.executable, "-m", *command, *more], stderr=subprocess.DEVNULL) as server:
         try:
             store = _when_up(f"http://127.0.0.1:{free_port}")
             with store.run("trial", {"study": "http", "trial": "0"}, params={"lr": 1}) as run:
                 run.epoch(1, {"val/loss": 0.5})
-                run.text("a: 1", "config.yaml")
+                run.file(config)
                 run.write({"objective": 0.5})
             assert store.client.get_run(run.run_id).data.metrics["val/loss"] == 0.5
             assert [f.path for f in store.client.list_artifacts(run.run_id)] == ["config.yaml"]

@@ -112,10 +112,6 @@ class RunWriter:
         self._rows = []
         self._flushed = time.monotonic()
 
-    def text(self, text: str, name: str) -> None:
-        """Keeps a small text as an artifact."""
-        self._client.log_text(self.run_id, text, name)
-
     def file(self, path: Path, folder: str | None = None) -> None:
         """Keeps a file as an artifact."""
         if self._repository is None:  # asking the client each time costs a query
@@ -134,9 +130,6 @@ class Silent(RunWriter):
         """Nothing."""
 
     def write(self, metrics: Mapping[str, float] | None = None, tags: Mapping[str, str] | None = None) -> None:
-        """Nothing."""
-
-    def text(self, text: str, name: str) -> None:
         """Nothing."""
 
     def file(self, path: Path, folder: str | None = None) -> None:
