@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import pickle
 import time
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager, nullcontext
@@ -13,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, configure_log, env_override, setup_globals
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from trimtab.errors import Diverged, TrimtabError, outage
 from trimtab.sweep.context import taking_notes
@@ -102,11 +103,20 @@ def _directory(folder: Path | None) -> Iterator[None]:
 
 
 def _without_hydra(cfg: DictConfig) -> DictConfig:
-    """What the task gets. Only that is copied: most of a composed configuration is Hydra's own node."""
-    rest = copy.copy(cfg)
-    with read_write(rest), open_dict(rest):
-        del rest["hydra"]
-    return copy.deepcopy(rest)
+    """A copy of what the task gets: all but Hydra's own node, which is most of a composed configuration.
+
+    OmegaConf's copies are deep, `copy.copy` too: 7 ms for the whole. Pickle copies the rest in 0.6 ms, but can't name a
+    class that came into a worker by value, as those of the application's main module do.
+    """
+    content = cfg.__dict__["_content"]
+    hydra = content.pop("hydra")
+    try:
+        copied: DictConfig = pickle.loads(pickle.dumps(cfg))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return copy.deepcopy(cfg)
+    finally:
+        content["hydra"] = hydra
+    return copied
 
 
 _entered = False
