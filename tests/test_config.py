@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 from projects import Project
 from trimtab import config
 from trimtab.errors import ConfigError
+from trimtab.overrides import overrides, standing_overrides
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -16,7 +17,7 @@ CONF = Path(__file__).parents[1] / "conf"
 def texts(written: str, tmp_path: Path) -> list[str]:
     file = tmp_path / "params.yaml"
     file.write_text(written)
-    return [o.text for o in config.standing_overrides(file)]
+    return [o.text for o in standing_overrides(file)]
 
 
 @pytest.mark.parametrize(
@@ -64,13 +65,13 @@ def test_params_become_overrides(written: str, expected: list[str], tmp_path: Pa
 def test_text_survives_the_override_grammar(value: str, tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     file.write_text(f"set: {{data: {{target: {json.dumps(value)}}}}}")
-    (override,) = config.overrides([], file)
+    (override,) = overrides([], file)
     assert not override.swept
     assert override.parsed.value() == value
 
 
 def test_last_value_of_a_key_counts_swept_or_not(project: Project) -> None:
-    given = config.overrides(["optimizer.lr=0.1", "model=linear", "optimizer.lr=0.2,0.3"])
+    given = overrides(["optimizer.lr=0.1", "model=linear", "optimizer.lr=0.2,0.3"])
     assert [o.text for o in given if o.key == "optimizer.lr"] == ["optimizer.lr=0.2,0.3"]
     assert [o.text for o in given if o.key == "model"] == ["model=linear"]
     assert config.compose(given).optimizer.lr == 0.001  # swept ones are left to the sweeper
@@ -78,8 +79,8 @@ def test_last_value_of_a_key_counts_swept_or_not(project: Project) -> None:
 
 def test_command_line_wins_over_params(project: Project) -> None:
     project.set_params(set={"optimizer": {"lr": 0.5}})
-    assert config.compose(config.overrides([])).optimizer.lr == 0.5
-    assert config.compose(config.overrides(["optimizer.lr=0.25"])).optimizer.lr == 0.25
+    assert config.compose(overrides([])).optimizer.lr == 0.5
+    assert config.compose(overrides(["optimizer.lr=0.25"])).optimizer.lr == 0.25
 
 
 @pytest.mark.parametrize(
@@ -106,21 +107,21 @@ def test_command_line_wins_over_params(project: Project) -> None:
 )
 def test_bad_overrides_name_the_culprit(typed: list[str], fragments: list[str], project: Project) -> None:
     with pytest.raises(ConfigError) as error:
-        config.compose(config.overrides(typed))
+        config.compose(overrides(typed))
     assert all(fragment in str(error.value) for fragment in fragments), str(error.value)
 
 
 def test_errors_of_params_name_the_line(project: Project) -> None:
     (project.root / "params.yaml").write_text("data: digits\nset:\n  model:\n    widht: 3\n")
     with pytest.raises(ConfigError, match=r"params.yaml line 4.*did you mean 'model.width'"):
-        config.compose(config.overrides([]))
+        config.compose(overrides([]))
 
 
 @pytest.mark.parametrize("text", ["model: [", "- a\n- b\n"])
 def test_damaged_params(text: str, project: Project) -> None:
     (project.root / "params.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"params.yaml"):
-        config.overrides([])
+        overrides([])
 
 
 @pytest.mark.parametrize("door", ["prepare", "train", "sweep", "select", "evaluate", "report"])
@@ -165,7 +166,7 @@ OPTIONS = [
 def test_every_option_composes_and_instantiates(option: str, project: Project) -> None:
     (project.root / "params.yaml").write_text("")
     more = ["data.path=x.csv", "data.target=y"] if option in ("data=csv", "data=parquet") else []
-    cfg = config.compose(config.overrides([option, *more]))
+    cfg = config.compose(overrides([option, *more]))
     for group in ("model", "optimizer", "schedule"):
         assert callable(instantiate(cfg[group]))
     assert callable(instantiate(cfg.data.source))

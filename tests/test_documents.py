@@ -10,6 +10,7 @@ import yaml
 
 from projects import Project
 from trimtab import config
+from trimtab.overrides import overrides
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -48,7 +49,7 @@ def overrides_in_readme() -> list[str]:
 
 @pytest.mark.parametrize("override", overrides_in_readme())
 def test_overrides_in_the_readme_compose(override: str, project: Project) -> None:
-    config.compose(config.overrides([override]))
+    config.compose(overrides([override]))
 
 
 def test_paths_in_the_map_exist() -> None:

@@ -8,217 +8,30 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir, main
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override as HydraOverride
 from hydra.errors import HydraException
 from hydra.types import TaskFunction
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trimtab.errors import ConfigError, TrimtabError
+from trimtab.overrides import Override, overrides
 from trimtab.paths import Paths, read_json
-
-_WORD = re.compile(r"[\w/+-]+(\.\d+)?([eE][+-]?\d+)?")
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Types. One dataclass for what is always there; one per option where options differ (conf/ names them in its defaults).
-
-
-@dataclass
-class Objective:
-    """What trials are compared by."""
-
-    metric: str = MISSING
-
-
-@dataclass
-class Budget:
-    """Where a study ends; not part of its name."""
-
-    trials: int = MISSING
-
-
-@dataclass
-class Sweep:
-    """How a study is run; not part of its name."""
-
-    workers: int = MISSING
-    dry_run: bool = MISSING
-
-
-@dataclass
-class Select:
-    """How many candidates and seeds go into confirmation."""
-
-    candidates: int = MISSING
-    seeds: int = MISSING
-
-
-@dataclass
-class Evaluate:
-    """How the test result is computed."""
-
-    resamples: int = MISSING
-
-
-@dataclass
-class Training:
-    """The loop of one trial."""
-
-    epochs: int = MISSING
-    batch_size: int = MISSING
-    patience_epochs: int | None = MISSING
-
-
-@dataclass
-class Engine:
-    """Where a trial is computed."""
-
-    accelerator: str = MISSING
-    devices: int = MISSING
-    precision: str = MISSING
-    threads: int = MISSING
-
-
-@dataclass
-class Tracking:
-    """Where MLflow keeps the runs."""
-
-    uri: str | None = MISSING
-    artifacts: str | None = MISSING
-    trials: Any = MISSING
-    checkpoints: int = MISSING
-    system_metrics: bool = MISSING
-    flush_s: float = MISSING
-
-
-@dataclass
-class Search:
-    """A search space: knob → {values, role, when}."""
-
-    knobs: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class Schema:
-    """The whole configuration. `data`, `model`, `optimizer` and `schedule` are typed by their options."""
-
-    data: Any = MISSING
-    model: Any = MISSING
-    optimizer: Any = MISSING
-    schedule: Any = MISSING
-    objective: Objective = field(default_factory=Objective)
-    training: Training = field(default_factory=Training)
-    engine: Engine = field(default_factory=Engine)
-    tracking: Tracking = field(default_factory=Tracking)
-    search: Search = field(default_factory=Search)
-    budget: Budget = field(default_factory=Budget)
-    sweep: Sweep = field(default_factory=Sweep)
-    select: Select = field(default_factory=Select)
-    evaluate: Evaluate = field(default_factory=Evaluate)
-    seed: int = MISSING
-    code: str = "${code_hash:}"
-
-
-@dataclass
-class Split:
-    """Shares of the rows; they sum to 1."""
-
-    train: float = MISSING
-    val: float = MISSING
-    test: float = MISSING
-
-
-@dataclass
-class TableData:
-    """Settings of any data set; null columns are found."""
-
-    name: str = MISSING
-    source: Any = MISSING
-    target: str | None = MISSING
-    group: str | None = MISSING
-    time: str | None = MISSING
-    numeric: list[str] | None = MISSING
-    categorical: list[str] | None = MISSING
-    task: str | None = MISSING
-    missing: str = MISSING
-    duplicates: str = MISSING
-    scaling: str = MISSING
-    class_weights: str = MISSING
-    split: Split = field(default_factory=Split)
-    split_seed: int = MISSING
-    hash: str = "${data_hash:}"
-
-
-@dataclass
-class FileData(TableData):
-    """Settings of a table that comes as a file of the user's."""
-
-    path: str = MISSING
-
-
-@dataclass
-class Linear:
-    """conf/model/linear.yaml."""
-
-    _target_: str = MISSING
-    _partial_: bool = True
-    dropout: float = MISSING
-
-
-@dataclass
-class MLP(Linear):
-    """conf/model/mlp.yaml."""
-
-    depth: int = MISSING
-    width: int = MISSING
-    activation: str = MISSING
-
-
-@dataclass
-class SGD:
-    """conf/optimizer/sgd.yaml."""
-
-    _target_: str = MISSING
-    _partial_: bool = True
-    lr: float = MISSING
-    momentum: float = MISSING
-    weight_decay: float = MISSING
-
-
-@dataclass
-class AdamW:
-    """conf/optimizer/adamw.yaml."""
-
-    _target_: str = MISSING
-    _partial_: bool = True
-    lr: float = MISSING
-    betas: list[float] = MISSING
-    eps: float = MISSING
-    weight_decay: float = MISSING
+from trimtab.schema import OPTIONS, Schema
 
 
 def register() -> None:
     """Makes the types and the resolvers of conf/ known; safe to call again."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Schema)
-    options: dict[str, dict[str, type]] = {
-        "data": {"table": TableData, "file": FileData},
-        "model": {"linear": Linear, "mlp": MLP},
-        "optimizer": {"sgd": SGD, "adamw": AdamW},
-    }
-    for group, nodes in options.items():
+    for group, nodes in OPTIONS.items():
         for name, node in nodes.items():
             store.store(group=f"schema/{group}", name=name, node=node)
     resolvers: dict[str, Callable[..., Any]] = {
@@ -266,118 +79,6 @@ def _study_folder(*, _root_: DictConfig) -> str:
 
     model = OmegaConf.select(_root_, "hydra.runtime.choices.model")
     return f"{_root_.data.name}-{model}-{fingerprint(_root_)}"
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Overrides: params.yaml first, then what was typed; the last value of a key counts, swept or not.
-
-
-@dataclass(frozen=True)
-class Override:
-    """One Hydra override and where it was written."""
-
-    text: str
-    origin: str
-
-    @property
-    def parsed(self) -> HydraOverride:
-        """Hydra's reading of it."""
-        return OverridesParser.create().parse_override(self.text)
-
-    @property
-    def key(self) -> str:
-        """`optimizer.lr` or `model`, without `+`, `~` and package."""
-        return str(self.parsed.key_or_group)
-
-    @property
-    def swept(self) -> bool:
-        """Whether it names several values."""
-        return bool(self.parsed.is_sweep_override())
-
-
-def standing_overrides(params: Path) -> list[Override]:
-    """params.yaml as overrides: leaves below `set:` and plain settings by their dotted path, null ones left out.
-
-    Raises:
-        ConfigError: not YAML, or no mapping.
-    """
-    try:
-        root = yaml.compose(params.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise ConfigError(
-            f"cannot read {params}: {e.strerror}; run from the project's folder, or restore the file (it may be empty)"
-        ) from e
-    except yaml.YAMLError as e:
-        raise ConfigError(f"{params.name} is not YAML: {e}") from e
-    if root is None:
-        return []
-    if not isinstance(root, yaml.MappingNode):
-        raise ConfigError(f"{params.name} must be a mapping of settings, e.g. `model: mlp`")
-    found: list[Override] = []
-    for key, value in root.value:
-        prefix = "" if key.value == "set" else key.value
-        found.extend(_leaves(prefix, value, params.name))
-    return found
-
-
-def _leaves(prefix: str, node: yaml.Node, file: str) -> Iterator[Override]:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield from _leaves(f"{prefix}.{key.value}".lstrip("."), value, file)
-    else:
-        text = _in_grammar(node)
-        if text is not None:
-            yield Override(f"{prefix}={text}", f"{file} line {node.start_mark.line + 1}")
-
-
-def _in_grammar(node: yaml.Node) -> str | None:
-    """A YAML value in Hydra's override grammar, never read as a sweep; None for null."""
-    if isinstance(node, yaml.SequenceNode):
-        return f"[{','.join(_in_grammar(n) or 'null' for n in node.value)}]"
-    if node.tag.endswith(":null"):
-        return None
-    plain = getattr(node, "style", None) is None and (not node.tag.endswith(":str") or _WORD.fullmatch(node.value))
-    return str(node.value) if plain else _quoted(node.value)
-
-
-def _quoted(text: str) -> str:
-    """Hydra unescapes quotes, and backslashes that stand before one."""
-    escaped = re.sub(r"(\\*)'", r"\1\1\'", text)
-    trailing = len(escaped) - len(escaped.rstrip("\\"))
-    return f"'{escaped}{chr(92) * trailing}'"
-
-
-def overrides(typed: Iterable[str], params: Path | None = None) -> list[Override]:
-    """Standing overrides, then the typed ones; of equal keys the last counts.
-
-    Raises:
-        ConfigError: an override cannot be parsed.
-    """
-    standing = standing_overrides(params or Paths.here().params)
-    return merged([*standing, *(Override(t, "the command line") for t in typed)])
-
-
-def given_overrides() -> list[Override]:
-    """What the running application was composed from."""
-    return [Override(text, "params.yaml or the command line") for text in HydraConfig.get().overrides.task]
-
-
-def merged(written: Iterable[Override]) -> list[Override]:
-    """Of equal keys the last counts, swept or not.
-
-    Raises:
-        ConfigError: an override cannot be parsed.
-    """
-    last: dict[str, Override] = {}
-    for override in written:
-        try:
-            key = override.key
-        except HydraException as e:
-            reason = str(e).splitlines()[0]
-            raise ConfigError(f"cannot read '{override.text}' ({override.origin}): {reason}") from e
-        last.pop(key, None)
-        last[key] = override
-    return list(last.values())
 
 
 # ---------------------------------------------------------------------------------------------------------------------

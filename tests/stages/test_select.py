@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from projects import Project
-from trimtab import config
+from trimtab.overrides import overrides
 from trimtab.stages.select import _entrants, fresh_seeds, read_trials
 
 HEADER = (
@@ -29,7 +29,7 @@ def table(tmp_path: Path) -> Path:
 
 
 def test_best_trials_default_and_classic(project: Project, table: Path) -> None:
-    entrants = _entrants(config.overrides([]), read_trials(table), STUDY, 2)
+    entrants = _entrants(overrides([]), read_trials(table), STUDY, 2)
     assert [(e.name, e.trial, e.eligible) for e in entrants] == [
         ("trial 4", 4, True),
         ("trial 1", 1, True),
@@ -44,7 +44,7 @@ def test_best_trials_default_and_classic(project: Project, table: Path) -> None:
 
 def test_default_is_what_the_person_set_and_classic_is_classic(project: Project, table: Path) -> None:
     project.set_params(set={"optimizer": {"lr": 0.7}, "training": {"epochs": 9, "batch_size": 128}})
-    *_, default, classic = _entrants(config.overrides([]), read_trials(table), STUDY, 1)
+    *_, default, classic = _entrants(overrides([]), read_trials(table), STUDY, 1)
     assert (default.cfg.optimizer.lr, default.cfg.training.batch_size) == (0.7, 128)
     settings = (classic.cfg.optimizer.lr, classic.cfg.optimizer.momentum, classic.cfg.optimizer.weight_decay)
     assert settings == (0.01, 0.0, 1e-4)
@@ -53,7 +53,7 @@ def test_default_is_what_the_person_set_and_classic_is_classic(project: Project,
 
 
 def test_without_a_baseline_the_default_still_competes(project: Project, table: Path) -> None:
-    entrants = _entrants(config.overrides([]), read_trials(table), {**STUDY, "baseline": None}, 4)
+    entrants = _entrants(overrides([]), read_trials(table), {**STUDY, "baseline": None}, 4)
     assert [e.name for e in entrants] == ["trial 4", "trial 1", "trial 3", "trial 0", "default", "classic"]
 
 

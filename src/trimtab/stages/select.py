@@ -11,8 +11,8 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from trimtab import config
-from trimtab.config import Override
 from trimtab.errors import SweepError, TrimtabError
+from trimtab.overrides import Override, given_overrides, merged
 from trimtab.paths import Paths, read_json, write_json
 from trimtab.selection.choose import Candidate, best_trials, champion, median_epoch
 from trimtab.stages import unpack
@@ -49,7 +49,7 @@ class Entrant:
 def select(cfg: DictConfig) -> None:
     """Trains, compares, names the champion."""
     require_prepared(cfg)
-    given = config.given_overrides()
+    given = given_overrides()
     paths = Paths.here()
     study = read_json(paths.stage("sweep") / "study.json")
     if study["fixed"] != unpack.fixed(config.compose(given)):
@@ -113,7 +113,7 @@ def _overrides(row: dict[Any, Any]) -> tuple[str, ...]:
 
 
 def _composed(given: Sequence[Override], changed: Sequence[str]) -> DictConfig:
-    return config.compose(config.merged([*given, *(Override(c, "the study") for c in changed)]))
+    return config.compose(merged([*given, *(Override(c, "the study") for c in changed)]))
 
 
 def _of_the_task(given: Sequence[Override]) -> list[Override]:

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from trimtab import config
+from trimtab.overrides import overrides
 from trimtab.paths import Paths, atomic, write_json
 from trimtab.stages.closing import closing, require_prepared
 
@@ -30,7 +31,7 @@ def study(argv: Sequence[str], hydra: Sequence[str] = ()) -> Path | None:
 
     flags, typed = config.split_flags([*hydra, *argv])
     if not flags:
-        preflight(config.compose(config.overrides(typed)))
+        preflight(config.compose(overrides(typed)))
     directory = config.run(task, argv, hydra=hydra, multirun=True)
     return None if directory is None else Path(directory)
 
@@ -60,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
         directory = study(argv)
         if directory is None:
             return
-        cfg = config.compose(config.overrides(argv))
+        cfg = config.compose(overrides(argv))
         if cfg.sweep.dry_run:
             print(_estimate(cfg))
         else:

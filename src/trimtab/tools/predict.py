@@ -7,6 +7,7 @@ import pandas as pd
 
 from trimtab import config
 from trimtab.data.files import read_rows
+from trimtab.overrides import overrides
 from trimtab.paths import Paths, atomic
 from trimtab.stages import unpack
 from trimtab.stages.closing import closing
@@ -21,7 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", help="Hydra overrides, e.g. data=csv data.path=my.csv")
     args = parser.parse_args(argv)
     with config.user_errors():
-        cfg = config.compose(config.overrides(args.overrides))
+        cfg = config.compose(overrides(args.overrides))
         rows = read_rows(args.file)
         model = load_champion(unpack.tracking(unpack.plain(cfg.tracking)), cfg.data.name)
         answers: pd.DataFrame = model.unwrap_python_model().answer(rows)

@@ -5,6 +5,7 @@ import os
 import sys
 
 from trimtab import config
+from trimtab.overrides import overrides
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -17,7 +18,7 @@ def main(argv: list[str] | None = None) -> None:
         from trimtab.stages import unpack
         from trimtab.tracking.registry import champion_uri, load_champion
 
-        cfg = config.compose(config.overrides(args.overrides))
+        cfg = config.compose(overrides(args.overrides))
         settings = unpack.tracking(unpack.plain(cfg.tracking))
         load_champion(settings, cfg.data.name)  # says so now if there is none
         command = ["mlflow", "models", "serve", "-m", champion_uri(cfg.data.name), "--env-manager", "local"]

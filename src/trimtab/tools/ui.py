@@ -6,6 +6,7 @@ import sys
 
 from trimtab import config
 from trimtab.errors import TrackingError
+from trimtab.overrides import overrides
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -15,7 +16,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", help="Hydra overrides, e.g. tracking.uri=...")
     args = parser.parse_args(argv)
     with config.user_errors():
-        uri = config.compose(config.overrides(args.overrides)).tracking.uri
+        uri = config.compose(overrides(args.overrides)).tracking.uri
         if uri is None:
             raise TrackingError("tracking=none keeps no runs; set `tracking: sqlite` in params.yaml")
         if uri.startswith("http"):

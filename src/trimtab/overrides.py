@@ -1,0 +1,125 @@
+"""Overrides in the order that counts: params.yaml first, then what was typed; of equal keys the last, swept or not."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override as HydraOverride
+from hydra.errors import HydraException
+
+from trimtab.errors import ConfigError
+from trimtab.paths import Paths
+
+_WORD = re.compile(r"[\w/+-]+(\.\d+)?([eE][+-]?\d+)?")
+
+
+@dataclass(frozen=True)
+class Override:
+    """One Hydra override and where it was written."""
+
+    text: str
+    origin: str
+
+    @property
+    def parsed(self) -> HydraOverride:
+        """Hydra's reading of it."""
+        return OverridesParser.create().parse_override(self.text)
+
+    @property
+    def key(self) -> str:
+        """`optimizer.lr` or `model`, without `+`, `~` and package."""
+        return str(self.parsed.key_or_group)
+
+    @property
+    def swept(self) -> bool:
+        """Whether it names several values."""
+        return bool(self.parsed.is_sweep_override())
+
+
+def standing_overrides(params: Path) -> list[Override]:
+    """params.yaml as overrides: leaves below `set:` and plain settings by their dotted path, null ones left out.
+
+    Raises:
+        ConfigError: not YAML, or no mapping.
+    """
+    try:
+        root = yaml.compose(params.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise ConfigError(
+            f"cannot read {params}: {e.strerror}; run from the project's folder, or restore the file (it may be empty)"
+        ) from e
+    except yaml.YAMLError as e:
+        raise ConfigError(f"{params.name} is not YAML: {e}") from e
+    if root is None:
+        return []
+    if not isinstance(root, yaml.MappingNode):
+        raise ConfigError(f"{params.name} must be a mapping of settings, e.g. `model: mlp`")
+    found: list[Override] = []
+    for key, value in root.value:
+        prefix = "" if key.value == "set" else key.value
+        found.extend(_leaves(prefix, value, params.name))
+    return found
+
+
+def _leaves(prefix: str, node: yaml.Node, file: str) -> Iterator[Override]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _leaves(f"{prefix}.{key.value}".lstrip("."), value, file)
+    else:
+        text = _in_grammar(node)
+        if text is not None:
+            yield Override(f"{prefix}={text}", f"{file} line {node.start_mark.line + 1}")
+
+
+def _in_grammar(node: yaml.Node) -> str | None:
+    """A YAML value in Hydra's override grammar, never read as a sweep; None for null."""
+    if isinstance(node, yaml.SequenceNode):
+        return f"[{','.join(_in_grammar(n) or 'null' for n in node.value)}]"
+    if node.tag.endswith(":null"):
+        return None
+    plain = getattr(node, "style", None) is None and (not node.tag.endswith(":str") or _WORD.fullmatch(node.value))
+    return str(node.value) if plain else _quoted(node.value)
+
+
+def _quoted(text: str) -> str:
+    """Hydra unescapes quotes, and backslashes that stand before one."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\'", text)
+    trailing = len(escaped) - len(escaped.rstrip("\\"))
+    return f"'{escaped}{chr(92) * trailing}'"
+
+
+def overrides(typed: Iterable[str], params: Path | None = None) -> list[Override]:
+    """Standing overrides, then the typed ones; of equal keys the last counts.
+
+    Raises:
+        ConfigError: an override cannot be parsed.
+    """
+    standing = standing_overrides(params or Paths.here().params)
+    return merged([*standing, *(Override(t, "the command line") for t in typed)])
+
+
+def given_overrides() -> list[Override]:
+    """What the running application was composed from."""
+    return [Override(text, "params.yaml or the command line") for text in HydraConfig.get().overrides.task]
+
+
+def merged(written: Iterable[Override]) -> list[Override]:
+    """Of equal keys the last counts, swept or not.
+
+    Raises:
+        ConfigError: an override cannot be parsed.
+    """
+    last: dict[str, Override] = {}
+    for override in written:
+        try:
+            key = override.key
+        except HydraException as e:
+            reason = str(e).splitlines()[0]
+            raise ConfigError(f"cannot read '{override.text}' ({override.origin}): {reason}") from e
+        last.pop(key, None)
+        last[key] = override
+    return list(last.values())
