@@ -54,6 +54,17 @@ class Project:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "PYTEST_"))}
         return {**clean, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true", **env}
 
+    def git(self, *argv: str) -> None:
+        """git in the project, as somebody."""
+        who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", *who, *argv], cwd=self.root, check=True, capture_output=True)
+
+    def dvc(self, *argv: str) -> str:
+        """dvc in the project; fails the test unless it succeeds."""
+        done = self.python("dvc", *argv)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
     def set_params(self, **settings: object) -> None:
         """Writes params.yaml anew from the shipped one."""
         params = yaml.safe_load((ROOT / "params.yaml").read_text())

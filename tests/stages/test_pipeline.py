@@ -125,17 +125,6 @@ def one_run_per_trial(project: Project) -> None:
     assert study.data.metrics["best/objective"] == pytest.approx(table["value"].min())
 
 
-def dvc(project: Project, *argv: str) -> str:
-    done = project.python("dvc", *argv)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def git(project: Project, *argv: str) -> None:
-    who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    subprocess.run(["git", *who, *argv], cwd=project.root, check=True, capture_output=True)
-
-
 def metrics(project: Project) -> dict[str, object]:
     found: dict[str, object] = json.loads((project.root / "results/evaluate/metrics.json").read_text())
     return found
@@ -143,10 +132,10 @@ def metrics(project: Project) -> dict[str, object]:
 
 def repro(project: Project) -> None:
     """`dvc repro`, again with nothing to do, an experiment that stays sealed, and a second champion's look."""
-    git(project, "init", "-q")
-    git(project, "add", "-A")
-    git(project, "commit", "-qm", "start")
-    dvc(project, "repro")
+    project.git("init", "-q")
+    project.git("add", "-A")
+    project.git("commit", "-qm", "start")
+    project.dvc("repro")
     first = metrics(project)
     assert first["sealed"] is False
     assert first["look"] == {"number": 1, "verdict": "first"}
@@ -156,17 +145,17 @@ def repro(project: Project) -> None:
     assert scores["champion"]["accuracy"]["low"] <= scores["champion"]["accuracy"]["value"]
     assert (project.root / "results/report/report.html").stat().st_size > 1_000_000
     before = project.files("results")
-    again = dvc(project, "repro")
+    again = project.dvc("repro")
     assert project.files("results") == before
     assert "Running stage 'sweep'" not in again
-    git(project, "add", "-A")
-    git(project, "commit", "-qm", "first look")
+    project.git("add", "-A")
+    project.git("commit", "-qm", "first look")
 
-    dvc(project, "exp", "run", "-S", "seed=1", "-S", "+set.training.patience_epochs=3")
+    project.dvc("exp", "run", "-S", "seed=1", "-S", "+set.training.patience_epochs=3")
     assert metrics(project)["sealed"] is True
     ledger = (project.root / "runs/ledger.jsonl").read_text().splitlines()
     assert len(ledger) == 1
-    dvc(project, "repro")
+    project.dvc("repro")
     assert metrics(project)["look"] == {"number": 2, "verdict": "exploratory"}
     assert "exploratory" in (project.root / "results/report/report.html").read_text()
 
