@@ -20,7 +20,7 @@ import torch.nn.functional as F
 
 from trimtab.data.arrays import Arrays, Problem
 from trimtab.models.mlp import MLP
-from trimtab.trial.schedules import constant
+from trimtab.trial.schedules import Constant
 from trimtab.trial.train import Device, Recipe, train
 
 OPTIMIZERS: dict[str, Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]] = {
@@ -57,7 +57,7 @@ def bare(recipe: Recipe, data: Arrays, val: Arrays) -> None:
     x, y, val_x, val_y = map(torch.from_numpy, (data.x, data.y, val.x, val.y))
     torch.manual_seed(0)
     size = recipe.batch_size
-    model = recipe.model(x.shape[1], 10)
+    model = recipe.model((x.shape[1],), 10)
     optimizer = recipe.optimizer(model.parameters())
     for _ in range(recipe.epochs):
         order = torch.randperm(len(x))
@@ -83,9 +83,9 @@ def seconds(work: Callable[[], object]) -> float:
 def compare(work: Work, optimizer: str, epochs: int, repeats: int) -> str:
     """One line: seconds of both and their ratio, over interleaved pairs after one that only warms up."""
     model = partial(MLP, depth=work.depth, width=work.width)
-    recipe = Recipe(model, OPTIMIZERS[optimizer], constant, epochs, 32, None, "val/loss", epochs)
+    recipe = Recipe(model, OPTIMIZERS[optimizer], Constant(), epochs, 32, None, "val/loss", epochs)
     data, val = arrays(work.rows, work.features, 0), arrays(work.val_rows, work.features, 1)
-    problem = Problem("classification", work.features, 10, tuple("0123456789"), 0.0, 1.0, None)
+    problem = Problem("classification", (work.features,), 10, tuple("0123456789"), 0.0, 1.0, None)
     solo = partial(train, recipe, data, val, problem, 0, Device("cpu"))
     pairs = [(seconds(partial(bare, recipe, data, val)), seconds(solo)) for _ in range(repeats + 1)][1:]
     ratios = [solo_s / bare_s for bare_s, solo_s in pairs]

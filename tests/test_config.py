@@ -1,15 +1,20 @@
 """params.yaml, overrides, and the messages of what cannot be composed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra.utils import instantiate
 
 from projects import Project
 from trimtab import config
+from trimtab.data.arrays import Arrays, Problem
 from trimtab.errors import ConfigError
 from trimtab.overrides import overrides, standing_overrides
+from trimtab.stages import unpack
+from trimtab.trial.train import Device, train
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -75,6 +80,15 @@ def test_last_value_of_a_key_counts_swept_or_not(project: Project) -> None:
     assert [o.text for o in given if o.key == "optimizer.lr"] == ["optimizer.lr=0.2,0.3"]
     assert [o.text for o in given if o.key == "model"] == ["model=linear"]
     assert config.compose(given).optimizer.lr == 0.001  # swept ones are left to the sweeper
+
+
+def test_a_typed_experiment_wins_over_params(project: Project) -> None:
+    project.set_params(data="digits", model="mlp", set={"optimizer": {"lr": 0.3}, "model": {"activation": "tanh"}})
+    cfg = config.compose(overrides(["experiment=exam_first_net", "training.epochs=2"]))
+    assert (cfg.data.name, cfg.optimizer.lr, cfg.training.epochs) == ("exam", 0.5, 2)
+    assert cfg.model.activation == "tanh"
+    project.set_params(experiment="exam_first_net", data="digits")
+    assert config.compose(overrides([])).data.name == "digits"
 
 
 def test_command_line_wins_over_params(project: Project) -> None:
@@ -157,25 +171,34 @@ def test_hydras_own_flags(project: Project) -> None:
 
 OPTIONS = [
     f"{group}={path.stem}"
-    for group in ("data", "model", "optimizer", "schedule", "training", "engine", "tracking", "search", "experiment")
+    for group in sorted(
+        path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("defaults", "hydra")
+    )
     for path in sorted((CONF / group).glob("*.yaml"))
 ]
 
 
+# Nine examples of three classes, each a sequence: what every family takes.
+SEQUENCES = Problem("classification", (1, 16), 3, ("a", "b", "c"), 0.0, 1.0, None)
+NINE = Arrays(np.random.default_rng(0).standard_normal((9, 1, 16)).astype(np.float32), np.arange(9) % 3)
+
+
 @pytest.mark.parametrize("option", OPTIONS)
-def test_every_option_composes_and_instantiates(option: str, project: Project) -> None:
+def test_every_option_composes_and_trains_a_step(option: str, project: Project) -> None:
     (project.root / "params.yaml").write_text("")
-    more = ["data.path=x.csv", "data.target=y"] if option in ("data=csv", "data=parquet") else []
+    more = ["data.path=x.csv", "data.target=y"] if option in ("data=csv", "data=parquet", "data=image_folder") else []
     cfg = config.compose(overrides([option, *more]))
-    for group in ("model", "optimizer", "schedule"):
-        assert callable(instantiate(cfg[group]))
     assert callable(instantiate(cfg.data.source))
+    recipe = replace(unpack.recipe(cfg), epochs=1, batch_size="all", patience_epochs=None)
+    result = train(recipe, NINE, NINE, SEQUENCES, 0, Device("cpu"))
+    assert (result.steps, result.batch_size) == (1, 9)
+    assert result.parameters > 0
 
 
 def test_every_value_in_conf_says_what_turning_it_does() -> None:
     """A knob without a trailing comment is a knob that nobody can turn with reason."""
     bare = []
-    for group in ("model", "optimizer", "training", "engine"):
+    for group in ("augmentation", "model", "optimizer", "regularisation", "schedule", "training", "engine"):
         for path in sorted((CONF / group).glob("*.yaml")):
             for line in path.read_text().splitlines():
                 key = line.partition(":")[0]

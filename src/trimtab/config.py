@@ -41,6 +41,7 @@ def register() -> None:
         "data_hash": _data_hash,
         "code_hash": _code_hash,
         "direction": _direction,
+        "space": _space,
         "study": _study_folder,
     }
     for name, resolver in resolvers.items():
@@ -71,6 +72,11 @@ def _direction(metric: str) -> str:
     from trimtab.trial.objective import direction
 
     return direction(metric)
+
+
+def _space(model: str) -> str:
+    """The search space of a model: a user's own need not have one."""
+    return model if (Paths.here().conf / "search" / f"{model}.yaml").is_file() else "none"
 
 
 def _study_folder(*, _root_: DictConfig) -> str:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
@@ -95,11 +96,38 @@ def _quoted(text: str) -> str:
 def overrides(typed: Iterable[str], params: Path | None = None) -> list[Override]:
     """Standing overrides, then the typed ones; of equal keys the last counts.
 
+    An experiment that is typed also wins over what params.yaml says of the keys that it sets.
+
     Raises:
         ConfigError: an override cannot be parsed.
     """
+    given = merged(Override(text, "the command line") for text in typed)
+    set_there = {key for o in given if o.key == "experiment" and not o.swept for key in _overlaid(o)}
     standing = standing_overrides(params or Paths.here().params)
-    return merged([*standing, *(Override(t, "the command line") for t in typed)])
+    return merged([*(o for o in standing if o.key not in set_there), *given])
+
+
+def _overlaid(experiment: Override) -> set[str]:
+    """Config groups and dotted keys that an overlay of conf/experiment sets; none if there is no such file."""
+    file = Paths.here().conf / "experiment" / f"{experiment.parsed.value()}.yaml"
+    if not file.is_file():
+        return set()  # Hydra says so, with the options that there are
+    overlay: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    chosen = {
+        key.removeprefix("override").strip().lstrip("/")
+        for entry in overlay.pop("defaults", [])
+        if isinstance(entry, dict)
+        for key in entry
+    }
+    return chosen | set(_dotted("", overlay))
+
+
+def _dotted(prefix: str, node: dict[str, Any]) -> Iterator[str]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _dotted(f"{prefix}{key}.", value)
+        else:
+            yield f"{prefix}{key}"
 
 
 def given_overrides() -> list[Override]:

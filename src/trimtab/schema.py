@@ -37,6 +37,7 @@ class Select:
 
     candidates: int = MISSING
     seeds: int = MISSING
+    baselines: list[str] = MISSING
 
 
 @dataclass
@@ -51,8 +52,34 @@ class Training:
     """The loop of one trial."""
 
     epochs: int = MISSING
-    batch_size: int = MISSING
+    batch_size: Any = MISSING  # checked by the recipe: a number, all or auto
+    lr_scaling: str = MISSING
     patience_epochs: int | None = MISSING
+
+
+@dataclass
+class Regularisation:
+    """Penalties, noise and clipping."""
+
+    l2: float = MISSING
+    l1: float = MISSING
+    l1_proximal: float = MISSING
+    decay_on: str = MISSING
+    label_smoothing: float = MISSING
+    clip_norm: float | None = MISSING
+    clip_value: float | None = MISSING
+    gradient_noise: float = MISSING
+    weight_noise: float = MISSING
+
+
+@dataclass
+class Augmentation:
+    """How training examples vary."""
+
+    _target_: str = MISSING
+    flip: float = MISSING
+    shift: float = MISSING
+    noise: float = MISSING
 
 
 @dataclass
@@ -94,6 +121,8 @@ class Schema:
     schedule: Any = MISSING
     objective: Objective = field(default_factory=Objective)
     training: Training = field(default_factory=Training)
+    regularisation: Regularisation = field(default_factory=Regularisation)
+    augmentation: Augmentation = field(default_factory=Augmentation)
     engine: Engine = field(default_factory=Engine)
     tracking: Tracking = field(default_factory=Tracking)
     search: Search = field(default_factory=Search)
@@ -126,6 +155,7 @@ class TableData:
     numeric: list[str] | None = MISSING
     categorical: list[str] | None = MISSING
     task: str | None = MISSING
+    shape: list[int] | None = MISSING
     missing: str = MISSING
     duplicates: str = MISSING
     scaling: str = MISSING
@@ -143,11 +173,27 @@ class FileData(TableData):
 
 
 @dataclass
+class Mnist1dData(TableData):
+    """conf/data/mnist1d.yaml."""
+
+    test_rows: int | None = MISSING
+
+
+@dataclass
+class ImageFolderData(FileData):
+    """conf/data/image_folder.yaml."""
+
+    size: list[int] = MISSING
+    channels: int = MISSING
+
+
+@dataclass
 class Linear:
     """conf/model/linear.yaml."""
 
     _target_: str = MISSING
     _partial_: bool = True
+    initialisation: str = MISSING
     dropout: float = MISSING
 
 
@@ -156,8 +202,34 @@ class MLP(Linear):
     """conf/model/mlp.yaml."""
 
     depth: int = MISSING
-    width: int = MISSING
+    width: int | str = MISSING
+    taper: float = MISSING
     activation: str = MISSING
+    normalisation: str = MISSING
+    input_dropout: float = MISSING
+
+
+@dataclass
+class CNN(Linear):
+    """conf/model/cnn.yaml."""
+
+    blocks: int = MISSING
+    channels: int = MISSING
+    kernel: int = MISSING
+    dense: int = MISSING
+    activation: str = MISSING
+    normalisation: str = MISSING
+    conv_dropout: float = MISSING
+
+
+@dataclass
+class GRU(Linear):
+    """conf/model/gru.yaml."""
+
+    depth: int = MISSING
+    width: int = MISSING
+    bidirectional: bool = MISSING
+    normalisation: str = MISSING
 
 
 @dataclass
@@ -168,24 +240,93 @@ class SGD:
     _partial_: bool = True
     lr: float = MISSING
     momentum: float = MISSING
+    nesterov: bool = MISSING
     weight_decay: float = MISSING
 
 
 @dataclass
-class AdamW:
-    """conf/optimizer/adamw.yaml."""
+class RMSprop:
+    """conf/optimizer/rmsprop.yaml."""
 
     _target_: str = MISSING
     _partial_: bool = True
     lr: float = MISSING
-    betas: list[float] = MISSING
+    alpha: float = MISSING
     eps: float = MISSING
     weight_decay: float = MISSING
 
 
+@dataclass
+class Adam:
+    """conf/optimizer/adam.yaml, adamw.yaml and nadam.yaml."""
+
+    _target_: str = MISSING
+    _partial_: bool = True
+    lr: float = MISSING
+    beta1: float = MISSING
+    beta2: float = MISSING
+    eps: float = MISSING
+    weight_decay: float = MISSING
+
+
+@dataclass
+class Constant:
+    """conf/schedule/constant.yaml and inverse_sqrt.yaml."""
+
+    _target_: str = MISSING
+    warmup: float = MISSING
+
+
+@dataclass
+class Step(Constant):
+    """conf/schedule/step.yaml."""
+
+    factor: float = MISSING
+    drops: int = MISSING
+
+
+@dataclass
+class Cosine(Constant):
+    """conf/schedule/cosine.yaml and exponential.yaml."""
+
+    end: float = MISSING
+
+
+@dataclass
+class WarmRestarts(Cosine):
+    """conf/schedule/warm_restarts.yaml."""
+
+    cycles: int = MISSING
+    growth: float = MISSING
+
+
+@dataclass
+class OneCycle(Cosine):
+    """conf/schedule/one_cycle.yaml."""
+
+    rise: float = MISSING
+    start: float = MISSING
+
+
+@dataclass
+class Plateau(Constant):
+    """conf/schedule/plateau.yaml."""
+
+    factor: float = MISSING
+    patience_epochs: int = MISSING
+
+
 OPTIONS: dict[str, dict[str, type]] = {
-    "data": {"table": TableData, "file": FileData},
-    "model": {"linear": Linear, "mlp": MLP},
-    "optimizer": {"sgd": SGD, "adamw": AdamW},
+    "data": {"table": TableData, "file": FileData, "mnist1d": Mnist1dData, "image_folder": ImageFolderData},
+    "model": {"linear": Linear, "mlp": MLP, "cnn": CNN, "gru": GRU},
+    "optimizer": {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam},
+    "schedule": {
+        "constant": Constant,
+        "step": Step,
+        "cosine": Cosine,
+        "warm_restarts": WarmRestarts,
+        "one_cycle": OneCycle,
+        "plateau": Plateau,
+    },
 }
 """Group → name below `/schema/` → type."""

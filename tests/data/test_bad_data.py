@@ -216,7 +216,18 @@ def test_digits_has_the_columns_that_it_has(folder: Path) -> None:
     assert "and 45 more" in message
 
 
-@pytest.mark.parametrize("wrong", [{"task": "clustering"}, {"missing": "drop"}, {"scaling": "max"}, {"split_seed": -1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"task": "clustering"},
+        {"missing": "drop"},
+        {"scaling": "max"},
+        {"split_seed": -1},
+        {"shape": (4,)},
+        {"shape": (1, 0)},
+        {"shape": (1, 2, 3, 4)},
+    ],
+)
 def test_settings_know_their_options(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=f"data.{next(iter(wrong))}"):
         Settings("name", "source", **wrong)

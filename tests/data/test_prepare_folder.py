@@ -71,7 +71,7 @@ def test_a_table_goes_in_and_comes_out(table: tuple[pd.DataFrame, Settings, Path
     prepared = load_prepared(out)
     assert prepared is load_prepared(out)
     assert prepared.data_hash == summary.data_hash
-    assert prepared.train.x.shape == (summary.rows[0], summary.inputs)
+    assert prepared.train.x.shape == (summary.rows[0], *summary.shape)
     assert len(prepared.val.y) == summary.rows[1]
     numbers = prepared.train.x[:, : summary.features - 1]
     np.testing.assert_allclose(numbers.mean(axis=0), 0, atol=1e-5)

@@ -136,6 +136,53 @@ def test_labels_come_back_as_they_were(labels: list[Any]) -> None:
     assert list(decoded) == ["prediction", f"probability_{labels[1]}", f"probability_{labels[0]}"]
 
 
+def grid_rows(*, flat: bool = False) -> pd.DataFrame:
+    """Six rows of two channels of three values; the second channel a hundred times larger."""
+    x = np.random.default_rng(0).normal(size=(6, 2, 3)) * [[[1.0], [100.0]]] + [[[5.0], [0.0]]]
+    if flat:
+        x[:, 1] = 7.0
+    return pd.DataFrame(x.reshape(6, 6), columns=list("abcdef")).assign(y=[0, 1] * 3)
+
+
+GRID = {"numeric": list("abcdef"), "categorical": [], "shape": (2, 3)}
+
+
+def test_rows_take_their_shape_at_the_end() -> None:
+    rows = grid_rows()
+    preprocessing = fitted(rows, scaling="none", **GRID)
+    expected = rows[list("abcdef")].to_numpy(np.float32).reshape(6, 2, 3)
+    np.testing.assert_array_equal(preprocessing.features(rows[[*"fedcbay"]]), expected)
+    np.testing.assert_array_equal(preprocessing.arrays(rows).flat, expected.reshape(6, 6))
+    assert (preprocessing.problem.shape, preprocessing.problem.features) == ((2, 3), 6)
+    assert preprocessing.features(rows.head(0)).shape == (0, 2, 3)
+    assert preprocessing.refitted(rows.head(4)).problem.shape == (2, 3)
+
+
+def test_scaling_by_channel_by_hand() -> None:
+    rows = grid_rows()
+    x = rows[list("abcdef")].to_numpy().reshape(6, 2, 3)
+    expected = np.stack([(x[:, c] - x[:, c].mean()) / x[:, c].std() for c in range(2)], axis=1)
+    found = fitted(rows, scaling="channel", **GRID).features(rows)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_scaling_by_channel_learns_from_training_rows_alone() -> None:
+    rows = grid_rows()
+    some = fitted(rows.head(4), scaling="channel", **GRID).features(rows)
+    assert some[:4].mean() == pytest.approx(0, abs=1e-6)
+    assert abs(some[4:].mean()) > 0.01
+
+
+def test_a_channel_that_does_not_vary_is_centred() -> None:
+    rows = grid_rows(flat=True)
+    assert (fitted(rows, scaling="channel", **GRID).features(rows)[:, 1] == 0).all()
+
+
+def test_a_table_has_no_channels() -> None:
+    with pytest.raises(DataError, match=r"data\.scaling=channel.*rows are a table.*standard"):
+        fitted(scaling="channel")
+
+
 def test_logits_are_no_probabilities() -> None:
     with pytest.raises(ValueError, match="softmax"):
         fitted().decode(np.array([[3.0, -1.0]]))

@@ -7,9 +7,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from trimtab.data.checks import check
 from trimtab.data.files import read_rows
-from trimtab.data.sources import read_csv, read_digits, read_parquet
+from trimtab.data.sources import (
+    read_breast_cancer,
+    read_csv,
+    read_diabetes,
+    read_digits,
+    read_parquet,
+    read_wine,
+)
 from trimtab.data.table import Table, find_task
+from trimtab.errors import DataError
 
 
 class SourceContract:
@@ -129,10 +138,58 @@ def test_whole_floats_are_labels_when_named_so(folder: Path) -> None:
     assert read_csv(folder / "t.csv", target="y", task="classification").frame["y"].tolist() == [0, 1] * 10
 
 
-def test_digits() -> None:
-    table = read_digits(target=None, task="classification")
-    assert table.frame.shape == (1797, 65)
-    assert table.target == "digit"
+@pytest.mark.parametrize(
+    ("read", "size", "target", "classes", "shape"),
+    [
+        (read_digits, (1797, 65), "digit", [*range(10)], (1, 8, 8)),
+        (read_breast_cancer, (569, 31), "diagnosis", ["benign", "malignant"], None),
+        (read_wine, (178, 14), "cultivar", [0, 1, 2], None),
+        (read_diabetes, (442, 11), "progression", None, None),
+    ],
+)
+def test_data_that_scikit_learn_brings(
+    read: Any, size: tuple[int, int], target: str, classes: list[Any] | None, shape: tuple[int, ...] | None
+) -> None:
+    table = read(target=None, task=None)
+    assert table.frame.shape == size
+    assert (table.target, table.shape, table.categorical) == (target, shape, ())
+    assert table.task == ("classification" if classes else "regression")
+    assert classes is None or sorted(table.frame[target].unique()) == classes
+
+
+def test_malignant_is_what_scikit_learn_calls_so() -> None:
+    """212 malignant, 357 benign tumours, as its description says."""
+    assert read_breast_cancer().frame["diagnosis"].value_counts().to_dict() == {"benign": 357, "malignant": 212}
+
+
+def test_diabetes_is_not_scaled_by_rows_that_nobody_may_know() -> None:
+    assert read_diabetes().frame["age"].between(19, 79).all()
+
+
+def test_columns_of_a_file_may_be_a_sequence(folder: Path) -> None:
+    frame = pd.DataFrame(np.arange(240.0).reshape(40, 6), columns=list("abcdef")).assign(constant=0.0, y=[0, 1] * 20)
+    frame.to_csv(folder / "t.csv", index=False)
+    table = check(
+        read_csv(folder / "t.csv", target="y", numeric=[*"abcde", "constant"], shape=(2, 3)), missing="impute"
+    )
+    assert table.shape == (2, 3)
+    assert table.features == (*"abcde", "constant")
+
+
+@pytest.mark.parametrize(
+    ("columns", "fragments"),
+    [
+        ({"shape": (2, 4)}, ["rows of shape 2 x 4", "6 numeric and 0 categorical"]),
+        ({"shape": (1, 5), "categorical": ["f"], "numeric": list("abcde")}, ["5 numeric and 1 categorical"]),
+        ({"shape": (1, 6), "group": "f"}, ["5 numeric", "data.shape=null"]),
+    ],
+)
+def test_a_shape_needs_as_many_numbers(columns: dict[str, Any], fragments: list[str], folder: Path) -> None:
+    frame = pd.DataFrame(np.arange(240.0).reshape(40, 6), columns=list("abcdef")).assign(y=[0, 1] * 20)
+    frame.to_csv(folder / "t.csv", index=False)
+    with pytest.raises(DataError) as caught:
+        read_csv(folder / "t.csv", target="y", **columns)
+    assert [f for f in fragments if f not in str(caught.value)] == [], caught.value
 
 
 @pytest.mark.parametrize("write", [lambda f, p: f.to_csv(p, index=False), lambda f, p: f.to_parquet(p)])

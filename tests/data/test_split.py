@@ -5,7 +5,7 @@ from sklearn.model_selection import train_test_split
 
 from trimtab.data.checks import check
 from trimtab.data.sources import read_digits
-from trimtab.data.split import by_class, by_group, by_time, leaking, split
+from trimtab.data.split import GIVEN, by_class, by_group, by_time, leaking, split
 from trimtab.data.table import Table, make_table
 from trimtab.errors import DataError
 
@@ -74,8 +74,8 @@ def test_time_flows_from_train_to_test(times: list[int]) -> None:
 def test_leaks_are_found_by_features_alone() -> None:
     ids = np.array([0, 1, 2, 0, 3, 3, 1, 4, 3])
     part = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2])
-    assert np.flatnonzero(leaking(ids, part, of=1)).tolist() == [3, 4, 5]
-    assert np.flatnonzero(leaking(ids, part, of=2)).tolist() == [6]
+    assert np.flatnonzero(leaking(ids, part)).tolist() == [3, 4, 5, 6]
+    assert np.flatnonzero(leaking(ids, part, GIVEN)).tolist() == [1, 3, 4, 5]
 
 
 def leaky_table(labels: list[int]) -> Table:
@@ -125,6 +125,41 @@ def test_columns_to_split_by_are_no_features() -> None:
     frame = pd.DataFrame({"who": list(range(15)) * 2, "x": range(30), "y": [0.5 * i for i in range(30)]})
     parts = split(make_table(frame, target="y", group="who"), FRACTIONS, 0)
     assert list(parts.train) == ["x", "y"]
+
+
+def given(ids: list[int], held_out: list[bool], labels: list[int]) -> Table:
+    frame = pd.DataFrame({"a": ids, "y": labels, "test": held_out})
+    return make_table(frame, target="y", task="classification", held_out="test")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_given_test_rows_stay_whole(seed: int) -> None:
+    """A row to learn from that stands among them is the one that goes."""
+    ids = [*range(40), 0, 1, 2, *range(100, 107)]
+    parts = split(given(ids, [False] * 40 + [True] * 10, [0, 1] * 25), FRACTIONS, seed)
+    assert parts.test["a"].tolist() == ids[40:]
+    assert list(parts.test) == ["a", "y"]
+    assert len(parts.train) + len(parts.val) == 37
+    assert not {0, 1, 2} & ({*parts.train["a"]} | {*parts.val["a"]})
+    assert sum(d.rows for d in parts.dropped) == 3
+    assert {d.reason[:17] for d in parts.dropped} == {"leakage from test"}
+
+
+def test_given_test_rows_leave_the_rest_to_be_shared_out() -> None:
+    parts = split(given([*range(60)], [False] * 40 + [True] * 20, [0, 1] * 30), (0.6, 0.2, 0.2), 0)
+    assert [len(parts.train), len(parts.val), len(parts.test)] == [30, 10, 20]
+    assert parts.train["y"].value_counts().to_dict() == {0: 15, 1: 15}
+
+
+def test_a_class_of_given_test_rows_alone_is_refused() -> None:
+    with pytest.raises(DataError, match=r"occur in training.*'test'.*class 2"):
+        split(given([*range(60)], [False] * 40 + [True] * 20, [0, 1] * 20 + [2] * 20), FRACTIONS, 0)
+
+
+def test_given_test_rows_cannot_be_split_by_something_else() -> None:
+    frame = pd.DataFrame({"who": [*range(15)] * 2, "a": range(30), "y": [0, 1] * 15, "test": [False, True] * 15})
+    with pytest.raises(DataError, match=r"test rows of these data are given, but 'who'"):
+        check(make_table(frame, target="y", group="who", held_out="test"), missing="impute")
 
 
 def test_rows_alike_by_nature_may_be_kept() -> None:

@@ -182,7 +182,7 @@ def _problem(classes: int) -> Problem:
     """Of `_labelled` rows for classes > 0, of a regression for 0."""
     task = "classification" if classes else "regression"
     return Problem(
-        task, 1, classes or 1, tuple(map(str, range(classes))), target_mean=0.0, target_std=STD, class_weights=None
+        task, (1,), classes or 1, tuple(map(str, range(classes))), target_mean=0.0, target_std=STD, class_weights=None
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from projects import Project
+from trimtab.errors import ConfigError
 from trimtab.overrides import overrides
 from trimtab.stages.select import _entrants, fresh_seeds, read_trials
 
@@ -38,7 +39,7 @@ def test_best_trials_default_and_classic(project: Project, table: Path) -> None:
     ]
     best = entrants[0].cfg
     assert (best.model.width, best.optimizer.lr, best.optimizer.momentum) == (20, 1e-05, 0.0)
-    assert best.optimizer._target_ == "torch.optim.SGD"
+    assert best.optimizer._target_ == "trimtab.trial.optimizers.sgd"
     assert entrants[1].overrides[2] == "optimizer.lr=0.0123456789012345"
 
 
@@ -50,6 +51,20 @@ def test_default_is_what_the_person_set_and_classic_is_classic(project: Project,
     assert settings == (0.01, 0.0, 1e-4)
     assert (classic.cfg.training.batch_size, classic.cfg.model.dropout) == (32, 0.5)
     assert classic.cfg.training.epochs == 9  # it gets as long as the others
+
+
+def test_named_overlays_compete_as_what_they_are(project: Project, table: Path) -> None:
+    project.set_params(set={"optimizer": {"lr": 0.7}, "regularisation": {"l2": 0.1}, "training": {"epochs": 9}})
+    entrants = _entrants(overrides([]), read_trials(table), STUDY, 1, ["classic", "one_cycle"])
+    assert [(e.name, e.eligible) for e in entrants[-2:]] == [("classic", False), ("one_cycle", False)]
+    cfg = entrants[-1].cfg
+    assert (cfg.schedule._target_, cfg.optimizer.lr) == ("trimtab.trial.schedules.OneCycle", 0.01)
+    assert (cfg.regularisation.l2, cfg.training.epochs) == (0.0, 9)
+
+
+def test_an_overlay_that_does_not_exist_is_named(project: Project, table: Path) -> None:
+    with pytest.raises(ConfigError, match="no option 'clasic'; did you mean 'classic'"):
+        _entrants(overrides([]), read_trials(table), STUDY, 1, ["clasic"])
 
 
 def test_without_a_baseline_the_default_still_competes(project: Project, table: Path) -> None:

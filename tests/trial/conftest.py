@@ -9,7 +9,7 @@ from sklearn.datasets import load_diabetes, load_digits
 
 from trimtab.data.arrays import Arrays, Problem
 from trimtab.models.mlp import MLP
-from trimtab.trial.schedules import constant
+from trimtab.trial.schedules import Constant
 from trimtab.trial.train import Device, Recipe, TrialResult, train
 
 
@@ -32,7 +32,7 @@ class Case:
 RECIPE = Recipe(
     model=partial(MLP, depth=1, width=16, dropout=0.2),
     optimizer=partial(torch.optim.AdamW, lr=0.01),
-    schedule=constant,
+    schedule=Constant(),
     epochs=3,
     batch_size=32,
     patience_epochs=None,
@@ -47,7 +47,7 @@ def all_digits() -> Case:
     x, y = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(x))
     x, y = ((x - x.mean()) / x.std()).astype(np.float32)[order], y[order]
-    problem = Problem("classification", 64, 10, tuple("0123456789"), 0.0, 1.0, None)
+    problem = Problem("classification", (64,), 10, tuple("0123456789"), 0.0, 1.0, None)
     recipe = replace(RECIPE, model=partial(MLP, depth=2, width=64), epochs=15, horizon_epochs=15)
     return Case(recipe, Arrays(x[:1078], y[:1078]), Arrays(x[1078:1437], y[1078:1437]), problem)
 
@@ -65,6 +65,6 @@ def diabetes() -> Case:
     x, y = load_diabetes(return_X_y=True)
     x, mean, std = (x / x[:300].std(axis=0)).astype(np.float32), float(y[:300].mean()), float(y[:300].std())
     target = ((y - mean) / std).astype(np.float32)
-    problem = Problem("regression", 10, 1, (), mean, std, None)
+    problem = Problem("regression", (10,), 1, (), mean, std, None)
     recipe = replace(RECIPE, epochs=10, horizon_epochs=10)
     return Case(recipe, Arrays(x[:300], target[:300]), Arrays(x[300:], target[300:]), problem)

@@ -8,11 +8,11 @@ from sklearn import metrics as reference
 from trimtab.data.arrays import Problem
 from trimtab.trial.metrics import LEAST_PROBABILITY, METRICS, data_loss, measure, names, score
 
-REGRESSION = Problem("regression", 4, 1, (), 50.0, 20.0, None)
+REGRESSION = Problem("regression", (4,), 1, (), 50.0, 20.0, None)
 
 
 def classes(number: int) -> Problem:
-    return Problem("classification", 4, number, tuple(map(str, range(number))), 0.0, 1.0, None)
+    return Problem("classification", (4,), number, tuple(map(str, range(number))), 0.0, 1.0, None)
 
 
 def sample(number: int, rows: int = 200) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -17,8 +17,9 @@ from trimtab.data.arrays import Arrays
 from trimtab.errors import ConfigError, DataError, Diverged
 from trimtab.models.mlp import MLP
 from trimtab.trial import seeds
+from trimtab.trial.augmentation import Augmentation
 from trimtab.trial.metrics import METRICS, data_loss, score
-from trimtab.trial.schedules import cosine
+from trimtab.trial.schedules import Cosine, Lull, Plateau
 from trimtab.trial.session import threads
 from trimtab.trial.train import Device, TrialResult, check, predict, refit
 
@@ -39,7 +40,7 @@ def equal(a: TrialResult, b: TrialResult) -> bool:
 
 def rescored(case: Any, result: TrialResult) -> dict[str, float]:
     """Validation scores of the returned weights."""
-    model = case.recipe.model(case.problem.features, case.problem.outputs)
+    model = case.recipe.model(case.problem.shape, case.problem.outputs)
     model.load_state_dict(result.weights)
     return score(predict(model, case.val.x, case.problem, CPU), case.val.y, case.problem)
 
@@ -47,8 +48,8 @@ def rescored(case: Any, result: TrialResult) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("name", "losses", "value"),
     [
-        ("digits", [2.265267, 1.974766, 1.684148], 1.582904),
-        ("diabetes", [0.873390, 0.611020, 0.576558], 0.490606),
+        ("digits", [2.532025, 1.991575, 1.680492], 1.663527),
+        ("diabetes", [1.898982, 1.224674, 0.911941], 0.686355),
     ],
 )
 def test_golden(name: str, losses: list[float], value: float, request: pytest.FixtureRequest) -> None:
@@ -123,28 +124,64 @@ def test_curves_and_per_example_results_agree(digits: Any, diabetes: Any) -> Non
 
 
 def test_cosine_rate_in_the_curves(digits: Any) -> None:
-    curves = digits.change(schedule=partial(cosine), epochs=4, horizon_epochs=8).run().curves
-    assert [row["lr"] for row in curves] == pytest.approx([0.01 * cosine(epoch / 8) for epoch in range(4)])
+    curves = digits.change(schedule=Cosine(), epochs=4, horizon_epochs=8).run().curves
+    assert [row["lr"] for row in curves] == pytest.approx([0.01 * Cosine()(epoch / 8) for epoch in range(4)])
+
+
+def test_rate_scales_with_the_batch(digits: Any) -> None:
+    """The batch that counts is the one that there is: 150 rows of 1000 asked for."""
+    for asked, rows in ((32, 32), (1000, 150), ("all", 150)):
+        curves = digits.change(lr_scaling="linear", batch_size=asked, epochs=1).run().curves
+        assert curves[0]["lr"] == pytest.approx(0.01 * rows / 256)
+
+
+def test_plateau_watches_the_training_loss(digits: Any) -> None:
+    """Rates fall where torch's ReduceLROnPlateau would lower them, and a refit follows."""
+    case = digits.change(schedule=Plateau(factor=0.5, patience_epochs=1), optimizer=SGD, epochs=12)
+    case = case.change(model=partial(MLP, depth=1, width=4, dropout=0.8), batch_size=4, horizon_epochs=12)
+    result = case.run()
+    lull, expected = Lull(), []
+    for row in result.curves:
+        expected.append(0.003 * lull.factor)
+        lull = case.recipe.schedule.after_epoch(lull, row["train/loss"])
+    assert expected[-1] < expected[0]
+    assert [row["lr"] for row in result.curves] == pytest.approx(expected)
+    model = refit(replace(case.recipe, epochs=result.best_epoch), case.train, case.problem, 0, CPU)
+    assert same_weights(model.state_dict(), result.weights)
+
+
+def test_augmentation_acts_on_training_batches_alone(digits: Any) -> None:
+    frozen = digits.change(optimizer=partial(torch.optim.SGD, lr=1e-30))
+    plain, noisy = (frozen.change(augmentation=Augmentation(noise=sd)).run() for sd in (0.0, 2.0))
+    assert noisy.value == plain.value
+    assert noisy.curves[0]["train/loss"] != pytest.approx(plain.curves[0]["train/loss"], rel=1e-3)
+    learnt = [digits.change(augmentation=Augmentation(noise=0.5)).run(seed=s) for s in (0, 0, 1)]
+    assert equal(learnt[0], learnt[1])
+    assert not equal(learnt[0], learnt[2])
+    with pytest.raises(ConfigError, match=r"augmentation.flip needs sequences or images"):
+        digits.change(augmentation=Augmentation(flip=0.5)).run()
 
 
 def plain_loop(case: Any, seed: int) -> nn.Module:
     """What everybody would write, with the trial's streams and torch's optimizer and no Lightning."""
     recipe, problem = case.recipe, case.problem
     x, y = torch.tensor(case.train.x), torch.tensor(case.train.y)
-    weights = None if problem.class_weights is None else torch.tensor(problem.class_weights)
+    shares = None if problem.class_weights is None else torch.tensor(problem.class_weights)
     order = seeds.generator(seed, "batches")
     with torch.random.fork_rng(), threads(1):
         torch.manual_seed(seeds.derive(seed, "weights"))
-        model: nn.Module = recipe.model(problem.features, problem.outputs)
+        model: nn.Module = recipe.model(problem.shape, problem.outputs)
         torch.manual_seed(seeds.derive(seed, "noise"))
-        optimizer = recipe.optimizer(model.parameters())
+        sides = [[p for p in model.parameters() if (p.ndim > 1) is weights] for weights in (True, False)]
+        optimizer = recipe.optimizer([{"params": sides[0]}, {"params": sides[1], "weight_decay": 0.0}])
         base, step = optimizer.param_groups[0]["lr"], 0
         batches = -(-len(x) // recipe.batch_size)
         for _ in range(recipe.epochs):
             for chosen in torch.split(torch.randperm(len(x), generator=order), recipe.batch_size):
-                optimizer.param_groups[0]["lr"] = base * recipe.schedule(step / (batches * recipe.horizon_epochs))
+                for group in optimizer.param_groups:
+                    group["lr"] = base * recipe.schedule(step / (batches * recipe.horizon_epochs))
                 optimizer.zero_grad()
-                data_loss(model(x[chosen]), y[chosen], problem, weights).backward()  # type: ignore[no-untyped-call]
+                data_loss(model(x[chosen]), y[chosen], problem, shares).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 step += 1
     return model
@@ -155,7 +192,7 @@ def same_weights(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("optimizer", [SGD, ADAMW])
-@pytest.mark.parametrize("changes", [{}, {"schedule": cosine}, {"batch_size": 1000}, {"batch_size": 1, "epochs": 1}])
+@pytest.mark.parametrize("changes", [{}, {"schedule": Cosine()}, {"batch_size": 1000}, {"batch_size": 1, "epochs": 1}])
 @pytest.mark.parametrize("name", ["digits", "diabetes"])
 def test_refit_is_a_plain_torch_loop(
     name: str, changes: dict[str, Any], optimizer: Any, request: pytest.FixtureRequest
@@ -178,7 +215,7 @@ def test_class_weights_are_trained_on_but_not_scored(digits: Any) -> None:
 
 @pytest.mark.parametrize("name", ["digits", "diabetes"])
 def test_refit_follows_train(name: str, request: pytest.FixtureRequest) -> None:
-    case = request.getfixturevalue(name).change(schedule=cosine, epochs=10, horizon_epochs=10)
+    case = request.getfixturevalue(name).change(schedule=Cosine(), epochs=10, horizon_epochs=10)
     result = case.run(seed=3)
     shorter = replace(case.recipe, epochs=result.best_epoch)
     model = refit(shorter, case.train, case.problem, 3, CPU)

@@ -1,5 +1,6 @@
 """What a network is trained on: arrays, and the facts about the data that a model must know. numpy only."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,7 +15,8 @@ class Problem:
     """What a model must know of the data.
 
     Attributes:
-        features: columns of the preprocessed input.
+        shape: of one preprocessed example: (features,) of a table, (channels, length) of a sequence,
+            (channels, height, width) of an image.
         outputs: number of classes, or 1.
         classes: names of the classes in the order of the outputs; empty for regression.
         target_mean: of the training rows; 0.0 for classification.
@@ -23,12 +25,17 @@ class Problem:
     """
 
     task: Task
-    features: int
+    shape: tuple[int, ...]
     outputs: int
     classes: tuple[str, ...]
     target_mean: float
     target_std: float
     class_weights: tuple[float, ...] | None
+
+    @property
+    def features(self) -> int:
+        """Numbers that one example consists of."""
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -36,9 +43,14 @@ class Arrays:
     """Preprocessed rows.
 
     Attributes:
-        x: (rows, features) float32.
+        x: (rows, *shape) float32.
         y: (rows,) int64 class numbers, or float32 standardised targets.
     """
 
     x: NDArray[np.float32]
     y: NDArray[Any]
+
+    @property
+    def flat(self) -> NDArray[np.float32]:
+        """(rows, features), as models want them that know no neighbours."""
+        return self.x.reshape(len(self.x), math.prod(self.x.shape[1:]))

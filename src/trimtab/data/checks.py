@@ -28,7 +28,8 @@ def check(table: Table, *, missing: Missing) -> Table:
         )
     _check_target(table)
     _check_groups(table)
-    table = _without_empty_features(table)
+    if table.shape is None:  # a pixel that is always dark keeps its place among its neighbours
+        table = _without_empty_features(table)
     for name in table.numeric:
         as_numbers(table.frame[name], "feature")
     if missing == "refuse":
@@ -76,6 +77,11 @@ def _check_target(table: Table) -> None:
 
 
 def _check_groups(table: Table) -> None:
+    if table.held_out is not None and (name := table.group or table.time) is not None:
+        raise DataError(
+            f"the test rows of these data are given, but {name!r} is named to split by; set data.group and data.time "
+            "to null"
+        )
     if table.group is not None and table.time is not None:
         raise DataError(
             f"rows are split by group or by time, but data.group is {table.group!r} and data.time is "

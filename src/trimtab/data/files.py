@@ -1,5 +1,6 @@
 """Tables as people hand them over: a path in, a frame or a clear error out."""
 
+import math
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pandas as pd
 
 from trimtab.data.columns import suggestion
 from trimtab.data.csv_file import read_csv_frame
+from trimtab.data.images import read_folder
 from trimtab.data.parquet_file import read_parquet_frame
 from trimtab.errors import DataError
 
@@ -33,12 +35,23 @@ def readable(path: str | Path) -> Path:
     return file
 
 
-def read_rows(path: str | Path) -> pd.DataFrame:
-    """Raw rows of a CSV or Parquet file, told apart by its first bytes; for predictions.
+def read_rows(path: str | Path, shape: tuple[int, ...] = ()) -> pd.DataFrame:
+    """Raw rows of a CSV or Parquet file, told apart by its first bytes, or of a folder of images; for predictions.
+
+    Args:
+        path: what a person gave.
+        shape: of the examples that the model was trained on; images are brought to it.
 
     Raises:
-        DataError: the file cannot be read as either.
+        DataError: the file cannot be read as either, or it is a folder and the model knows no images.
     """
+    if Path(path).is_dir() and shape:
+        if len(shape) != 3:
+            raise DataError(
+                f"a folder is read as images, but {str(path)!r} is one and the model was trained on rows of "
+                f"{math.prod(shape)} values; give a CSV or Parquet file"
+            )
+        return read_folder(Path(path), shape[1:], shape[0])
     file = readable(path)
     with file.open("rb") as opened:
         is_parquet = opened.read(4) == b"PAR1"

@@ -5,11 +5,12 @@ Light to import, so that asking whether there is anything to do costs nothing.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from trimtab.data.seal import Origin, file_hash, is_sealed
+from trimtab.data.seal import Origin, content_hash, file_hash, is_sealed
 from trimtab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Reader(Protocol):
-    """A source whose path, if it has one, is given already."""
+    """A source whose path and options, if it has any, are given already."""
 
     def __call__(
         self,
@@ -28,6 +29,7 @@ class Reader(Protocol):
         numeric: tuple[str, ...] | None,
         categorical: tuple[str, ...] | None,
         task: Literal["classification", "regression"] | None,
+        shape: tuple[int, ...] | None,
     ) -> "Table":
         """Reads the table; None means that the source finds out."""
 
@@ -38,22 +40,26 @@ class Settings:
 
     Attributes:
         source: dotted name of the reader.
+        options: what the reader takes besides a path and the columns.
         numeric: the whole list of numeric features, or None to find them; likewise `categorical`.
+        shape: (channels, length) or (channels, height, width) of a row, or None for what the source knows.
         duplicates: whether rows of val and test whose features stand in an earlier part are dropped (leakage).
         train: fraction of the rows; likewise `val` and `test`.
     """
 
     name: str
     source: str
+    options: Mapping[str, Any] = field(default_factory=dict)
     target: str | None = None
     group: str | None = None
     time: str | None = None
     numeric: tuple[str, ...] | None = None
     categorical: tuple[str, ...] | None = None
     task: Literal["classification", "regression"] | None = None
+    shape: tuple[int, ...] | None = None
     missing: Literal["impute", "refuse"] = "impute"
     class_weights: Literal["none", "balanced"] = "none"
-    scaling: Literal["standard", "none"] = "standard"
+    scaling: Literal["standard", "channel", "none"] = "standard"
     duplicates: Literal["drop", "keep"] = "drop"
     train: float = 0.6
     val: float = 0.2
@@ -65,11 +71,16 @@ class Settings:
         _one_of("duplicates", self.duplicates, ("drop", "keep"))
         _one_of("missing", self.missing, ("impute", "refuse"))
         _one_of("class_weights", self.class_weights, ("none", "balanced"))
-        _one_of("scaling", self.scaling, ("standard", "none"))
+        _one_of("scaling", self.scaling, ("standard", "channel", "none"))
+        if self.shape is not None and (len(self.shape) not in (2, 3) or min(self.shape) < 1):
+            raise ConfigError(
+                f"data.shape must be [channels, length] of a sequence or [channels, height, width] of an image, but is "
+                f"{list(self.shape)}; null is a table"
+            )
         if self.split_seed < 0:
             raise ConfigError(f"data.split_seed cannot be negative, but is {self.split_seed}; set it to 0 or more")
 
-    def as_dict(self) -> dict[str, str | int | float | list[str] | None]:
+    def as_dict(self) -> dict[str, Any]:
         """As JSON gives it back."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
@@ -81,7 +92,7 @@ class Summary:
     Attributes:
         rows: per part, in the order train, val, test.
         features: columns of the source that are used.
-        inputs: columns after preprocessing.
+        shape: of a row after preprocessing.
         classes: empty for regression.
         dropped: one line per reason.
         imputed: values filled in, all columns and parts together.
@@ -89,7 +100,7 @@ class Summary:
 
     rows: tuple[int, int, int]
     features: int
-    inputs: int
+    shape: tuple[int, ...]
     task: Literal["classification", "regression"]
     classes: tuple[str, ...]
     dropped: tuple[str, ...]
@@ -97,7 +108,7 @@ class Summary:
     data_hash: str
 
 
-def prepare(read: Reader, settings: Settings, out: Path, source_file: Path | None = None) -> Summary:
+def prepare(read: Reader, settings: Settings, out: Path, source_path: Path | None = None) -> Summary:
     """Prepares the data and puts the whole folder in its place; whatever lay there stays if anything fails.
 
     Raises:
@@ -110,21 +121,21 @@ def prepare(read: Reader, settings: Settings, out: Path, source_file: Path | Non
 
     fractions = (settings.train, settings.val, settings.test)
     check_fractions(fractions)
-    made_from = origin(settings, source_file)  # before reading: a file that changes meanwhile is prepared again
+    made_from = origin(settings, source_path)  # before reading: a file that changes meanwhile is prepared again
     table = check(_read(read, settings), missing=settings.missing)
     parts = split(table, fractions, settings.split_seed, settings.duplicates)
     with replaced(out) as folder:
         return write_parts(parts, table, settings, folder, made_from)
 
 
-def is_current(out: Path, settings: Settings, source_file: Path | None = None) -> bool:
+def is_current(out: Path, settings: Settings, source_path: Path | None = None) -> bool:
     """Whether `out` is what `prepare` would write: same settings, source, code, and files unchanged."""
-    return is_sealed(out, origin(settings, source_file).key)
+    return is_sealed(out, origin(settings, source_path).key)
 
 
-def origin(settings: Settings, source_file: Path | None) -> Origin:
+def origin(settings: Settings, source_path: Path | None) -> Origin:
     """Hashes all that decides what is prepared, the code of this package included."""
-    source = file_hash(source_file) if source_file and source_file.is_file() else None
+    source = content_hash(source_path) if source_path and source_path.exists() else None
     code = {path.name: file_hash(path) for path in Path(__file__).parent.glob("*.py")}
     everything = json.dumps([settings.as_dict(), source, code], sort_keys=True)
     return Origin(hashlib.sha256(everything.encode()).hexdigest(), source)
@@ -138,6 +149,7 @@ def _read(read: Reader, settings: Settings) -> "Table":
         numeric=settings.numeric,
         categorical=settings.categorical,
         task=settings.task,
+        shape=settings.shape,
     )
 
 

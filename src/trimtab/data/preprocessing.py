@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pandas.api import types
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
@@ -23,7 +24,7 @@ from trimtab.errors import DataError
 MISSING = "missing"  # the category of categorical values that are not there
 MOST_CATEGORIES = 50  # the rest of a column, and unknown ones, share one input
 
-Scaling = Literal["standard", "none"]
+Scaling = Literal["standard", "channel", "none"]
 ClassWeights = Literal["none", "balanced"]
 
 
@@ -32,6 +33,7 @@ class Preprocessing:
     """A fitted preprocessing. Only ever load one from a file that you trust: joblib unpickles.
 
     Attributes:
+        shape: of one example if it is a sequence or an image; None for a table.
         labels: the classes as they stand in the data, in the order of the outputs; empty for regression.
     """
 
@@ -41,6 +43,7 @@ class Preprocessing:
     missing: Missing
     scaling: Scaling
     class_weights: ClassWeights
+    shape: tuple[int, ...] | None
     transformer: ColumnTransformer
     labels: tuple[Any, ...]
     problem: Problem
@@ -57,19 +60,21 @@ class Preprocessing:
         missing: Missing = "impute",
         scaling: Scaling = "standard",
         class_weights: ClassWeights = "none",
+        shape: tuple[int, ...] | None = None,
     ) -> "Preprocessing":
         """Learns medians, scales, categories and labels from `frame`.
 
         Raises:
-            DataError: the target of these rows does not vary; balanced class weights for a regression.
+            DataError: the target of these rows does not vary; balanced class weights for a regression; scaling by
+                channel of a table.
         """
         raw = _filled(_columns(frame, numeric, categorical), categorical)
-        transformer = _transformer(numeric, categorical, scaling).fit(raw)
+        transformer = _transformer(numeric, categorical, _scaler(scaling, shape)).fit(raw)
         width = transformer.transform(raw.head(1)).shape[1]
         labels = tuple(sorted(set(frame[target].tolist()))) if task == "classification" else ()
-        problem = _problem(frame[target], task, width, labels, class_weights)
+        problem = _problem(frame[target], task, shape or (width,), labels, class_weights)
         names = (target, tuple(numeric), tuple(categorical))
-        return cls(*names, missing, scaling, class_weights, transformer, labels, problem)
+        return cls(*names, missing, scaling, class_weights, shape, transformer, labels, problem)
 
     def refitted(self, frame: pd.DataFrame) -> "Preprocessing":
         """The same settings, learnt from other rows."""
@@ -82,6 +87,7 @@ class Preprocessing:
             missing=self.missing,
             scaling=self.scaling,
             class_weights=self.class_weights,
+            shape=self.shape,
         )
 
     def raw(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -90,7 +96,7 @@ class Preprocessing:
         return pd.DataFrame(numbers | {n: as_text(frame[n]) for n in self.categorical}).reset_index(drop=True)
 
     def features(self, frame: pd.DataFrame) -> NDArray[np.float32]:
-        """Raw rows → (rows, features); further columns are ignored, whole JSON rows are understood.
+        """Raw rows → (rows, *shape); further columns are ignored, whole JSON rows are understood.
 
         Raises:
             DataError: a column is not there, holds text for a number, or a value is missing that may not be.
@@ -106,9 +112,9 @@ class Preprocessing:
         if self.missing == "refuse":
             refuse_missing(raw)
         if raw.empty:
-            return np.empty((0, self.problem.features), np.float32)
+            return np.empty((0, *self.problem.shape), np.float32)
         inputs = self.transformer.transform(_filled(raw, self.categorical))
-        return np.asarray(inputs, dtype=np.float32)
+        return np.asarray(inputs, dtype=np.float32).reshape(-1, *self.problem.shape)
 
     def arrays(self, frame: pd.DataFrame) -> Arrays:
         """Features and target of raw rows.
@@ -182,9 +188,44 @@ def _filled(raw: pd.DataFrame, categorical: Sequence[str]) -> pd.DataFrame:
     return raw.fillna(dict.fromkeys(categorical, MISSING))
 
 
-def _transformer(numeric: Sequence[str], categorical: Sequence[str], scaling: Scaling) -> ColumnTransformer:
+class ChannelScaler(BaseEstimator, TransformerMixin):  # type: ignore[misc]
+    """Zero mean and unit variance per channel, over all rows and positions: neighbours keep their proportions."""
+
+    def __init__(self, channels: int) -> None:
+        self.channels = channels
+
+    def fit(self, x: NDArray[np.float64], y: None = None) -> "ChannelScaler":
+        """x: (rows, channels * positions); a channel that does not vary is only centred."""
+        values = self._by_channel(x)
+        self.mean_ = values.mean(axis=(0, 2), keepdims=True)
+        scale = values.std(axis=(0, 2), keepdims=True)
+        self.scale_ = np.where(scale == 0, 1.0, scale)
+        return self
+
+    def transform(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The same shape, scaled."""
+        scaled: NDArray[np.float64] = (self._by_channel(x) - self.mean_) / self.scale_
+        return scaled.reshape(x.shape)
+
+    def _by_channel(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return x.reshape(len(x), self.channels, x.shape[1] // self.channels)
+
+
+def _scaler(scaling: Scaling, shape: tuple[int, ...] | None) -> Any:
+    if scaling == "standard":
+        return StandardScaler()
+    if scaling == "none":
+        return FunctionTransformer()
+    if shape is None:
+        raise DataError(
+            "data.scaling=channel needs sequences or images, but the rows are a table; set it to standard, or name the "
+            "shape of a row in data.shape"
+        )
+    return ChannelScaler(shape[0])
+
+
+def _transformer(numeric: Sequence[str], categorical: Sequence[str], scaler: Any) -> ColumnTransformer:
     median = SimpleImputer(strategy="median", keep_empty_features=True)
-    scaler = StandardScaler() if scaling == "standard" else FunctionTransformer()
     one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=MOST_CATEGORIES, sparse_output=False)
     return ColumnTransformer(
         [
@@ -195,7 +236,7 @@ def _transformer(numeric: Sequence[str], categorical: Sequence[str], scaling: Sc
 
 
 def _problem(
-    target: pd.Series, task: Task, width: int, labels: tuple[Any, ...], class_weights: ClassWeights
+    target: pd.Series, task: Task, shape: tuple[int, ...], labels: tuple[Any, ...], class_weights: ClassWeights
 ) -> Problem:
     if target.nunique() < 2:
         raise DataError(
@@ -206,8 +247,8 @@ def _problem(
         counts = target.value_counts()
         weights = tuple(len(target) / (len(labels) * int(counts[label])) for label in labels)
         given = weights if class_weights == "balanced" else None
-        return Problem(task, width, len(labels), tuple(map(str, labels)), 0.0, 1.0, given)
+        return Problem(task, shape, len(labels), tuple(map(str, labels)), 0.0, 1.0, given)
     if class_weights == "balanced":
         raise DataError(f"data.class_weights=balanced needs classes, but {target.name!r} is a quantity; set it to none")
     values = target.to_numpy(np.float64)
-    return Problem(task, width, 1, (), float(values.mean()), float(values.std()), None)
+    return Problem(task, shape, 1, (), float(values.mean()), float(values.std()), None)

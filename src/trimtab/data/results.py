@@ -30,6 +30,7 @@ def write_parts(parts: Parts, table: Table, settings: Settings, folder: Path, or
         missing=settings.missing,
         scaling=settings.scaling,
         class_weights=settings.class_weights,
+        shape=table.shape,
     )
     write_parquet(parts.train, folder / "train.parquet")
     write_parquet(parts.val, folder / "val.parquet")
@@ -37,7 +38,7 @@ def write_parts(parts: Parts, table: Table, settings: Settings, folder: Path, or
     summary = Summary(
         rows=(len(parts.train), len(parts.val), len(parts.test)),
         features=len(table.features),
-        inputs=preprocessing.problem.features,
+        shape=preprocessing.problem.shape,
         task=table.task,
         classes=preprocessing.problem.classes,
         dropped=tuple(map(str, table.dropped + parts.dropped)),
@@ -107,7 +108,7 @@ def replaced(out: Path) -> Iterator[Path]:
 def _data_hash(parts: Parts, settings: Settings, preprocessing: Preprocessing, fitted: Path) -> str:
     """Identifies what networks learn from: rows, and the preprocessing as it was fitted; blind to the test part."""
     problem = preprocessing.problem
-    chosen = (settings.missing, settings.scaling, problem.task, problem.class_weights)
+    chosen = (settings.missing, settings.scaling, problem.task, problem.class_weights, problem.shape)
     columns = (preprocessing.numeric, preprocessing.categorical)
     said = pd.DataFrame({"setting": [repr(chosen), repr(columns), file_hash(fitted)]})
     return fingerprint(parts.train, parts.val, said)

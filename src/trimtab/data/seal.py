@@ -4,6 +4,7 @@ Light to import: the stages that only ask for a fingerprint should not load pand
 """
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,8 @@ class Origin:
     """What the prepared files were made from; comes from test labels too, as the source contains them.
 
     Attributes:
-        key: hash of settings, source file and code.
-        source: hash of the source file; None for data that come with a library.
+        key: hash of settings, source file or folder and code.
+        source: hash of the source file or folder; None for data that come with a library.
     """
 
     key: str
@@ -105,6 +106,15 @@ def file_hash(path: Path) -> str:
     """sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_hash(path: Path) -> str:
+    """sha256 of a file, or of the relative paths and contents of all files in a folder that are not hidden."""
+    if not path.is_dir():
+        return file_hash(path)
+    found = {p.relative_to(path).as_posix(): p for p in path.rglob("*") if p.is_file()}
+    listing = {name: file_hash(p) for name, p in found.items() if "/." not in f"/{name}"}
+    return hashlib.sha256(json.dumps(listing, sort_keys=True).encode()).hexdigest()
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,10 @@ Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Duplicates = Literal["drop", "keep"]
 Fractions = tuple[float, float, float]
+
+# Whose rows stay if their features stand in two parts. A test part that is given stays as it was given.
+CHOSEN = (TRAIN, TEST, VAL)
+GIVEN = (TEST, TRAIN, VAL)
 
 
 @dataclass(frozen=True)
@@ -58,29 +63,37 @@ def split(table: Table, fractions: Fractions, seed: int, duplicates: Duplicates 
         DataError: a part is left empty, or a class does not occur in training.
     """
     check_fractions(fractions)
-    rng = np.random.default_rng(seed)
     frame = table.frame
-    if table.time is not None:
-        part = by_time(frame[table.time], fractions)
-    elif table.group is not None:
-        part = by_group(frame[table.group], fractions, rng)
-    else:
-        classes = frame[table.target] if table.task == "classification" else None
-        part = by_class(_codes(classes) if classes is not None else np.zeros(len(frame), int), fractions, rng)
+    part = _parts(table, fractions, np.random.default_rng(seed))
     ids: Ints = frame.groupby(list(table.features), dropna=False, sort=False).ngroup().to_numpy().astype(np.int64)
-    leaks = {VAL: leaking(ids, part, VAL), TEST: leaking(ids, part, TEST)}
-    if duplicates == "keep":
-        leaks = {p: np.zeros(len(frame), bool) for p in leaks}
-    kept = ~(leaks[VAL] | leaks[TEST])
+    precedence = CHOSEN if table.held_out is None else GIVEN
+    leaks = np.zeros(len(frame), bool) if duplicates == "keep" else leaking(ids, part, precedence)
     columns = [*table.features, table.target]
-    train, val, test = (frame.loc[kept & (part == p), columns] for p in (TRAIN, VAL, TEST))
-    groups = None if table.group is None else _codes(frame[table.group])[kept & (part == TEST)]
-    parts = Parts(train, val, test, groups, _dropped(leaks, ids, part))
+    train, val, test = (frame.loc[~leaks & (part == p), columns] for p in (TRAIN, VAL, TEST))
+    groups = None if table.group is None else _codes(frame[table.group])[~leaks & (part == TEST)]
+    parts = Parts(train, val, test, groups, _dropped(leaks, ids, part, precedence))
     _check_parts(parts, table)
     return parts
 
 
-def by_class(classes: Ints, fractions: Fractions, rng: np.random.Generator) -> Ints:
+def _parts(table: Table, fractions: Fractions, rng: np.random.Generator) -> Ints:
+    frame = table.frame
+    if table.time is not None:
+        return by_time(frame[table.time], fractions)
+    if table.group is not None:
+        return by_group(frame[table.group], fractions, rng)
+    classes = frame[table.target] if table.task == "classification" else pd.Series(0, frame.index)
+    if table.held_out is None:
+        return by_class(_codes(classes), fractions, rng)
+    held_out = frame[table.held_out].to_numpy(bool)
+    part = np.full(len(frame), TEST)
+    known = fractions[TRAIN] + fractions[VAL]
+    shares = (fractions[TRAIN] / known, fractions[VAL] / known)
+    part[~held_out] = by_class(_codes(classes[~held_out]), shares, rng)  # blind to the labels of the test rows
+    return part
+
+
+def by_class(classes: Ints, fractions: Sequence[float], rng: np.random.Generator) -> Ints:
     """A part per row; each class has less than one row more or less than its share, and one row at least.
 
     scikit-learn's stratified splits leave rare classes out of small parts. What rounding takes from
@@ -128,13 +141,11 @@ def by_time(times: pd.Series, fractions: Fractions) -> Ints:
     return np.searchsorted([first, first + 1 + second], codes, side="left").astype(np.int64)
 
 
-def leaking(ids: Ints, part: Ints, of: int) -> Mask:
-    """Rows of one part whose features, numbered by `ids`, also stand in a part with precedence.
-
-    Training rows have it over all, test rows over validation rows. Labels play no role.
-    """
-    over = part == TRAIN if of == TEST else part != VAL
-    leaks: Mask = np.isin(ids, ids[over]) & (part == of)
+def leaking(ids: Ints, part: Ints, precedence: Sequence[int] = CHOSEN) -> Mask:
+    """Rows whose features, numbered by `ids`, also stand in a part with precedence. Labels play no role."""
+    leaks = np.zeros(len(ids), bool)
+    for i, p in enumerate(precedence):
+        leaks |= (part == p) & np.isin(ids, ids[np.isin(part, precedence[:i])])
     return leaks
 
 
@@ -147,18 +158,15 @@ def _nearest(rows_until: Ints, wanted: float) -> int:
     return int(np.argmin(np.abs(rows_until - wanted)))
 
 
-def _dropped(leaks: dict[int, Mask], ids: Ints, part: Ints) -> tuple[Dropped, ...]:
-    in_train = np.isin(ids, ids[part == TRAIN])
-    counts = (
-        ("val", "train", int((leaks[VAL] & in_train).sum())),
-        ("test", "train", int(leaks[TEST].sum())),
-        ("val", "test", int((leaks[VAL] & ~in_train).sum())),
-    )
-    return tuple(
-        Dropped(rows, f"leakage from {other} into {name}, the same features stand in both")
-        for name, other, rows in counts
-        if rows
-    )
+def _dropped(leaks: Mask, ids: Ints, part: Ints, precedence: Sequence[int]) -> tuple[Dropped, ...]:
+    """One entry per pair of parts; a row counts for the first part that has its features."""
+    found = []
+    for other, name in combinations(precedence, 2):
+        both = leaks & (part == name) & np.isin(ids, ids[part == other])
+        leaks = leaks & ~both
+        reason = f"leakage from {NAMES[other]} into {NAMES[name]}, the same features stand in both"
+        found.append(Dropped(int(both.sum()), reason))
+    return tuple(d for d in found if d.rows)
 
 
 def _check_parts(parts: Parts, table: Table) -> None:
@@ -174,7 +182,7 @@ def _check_parts(parts: Parts, table: Table) -> None:
         seen = set(parts.train[table.target])
         later = {label for rows in frames[1:] for label in rows[table.target]}
         if unseen := sorted(later - seen):
-            by = table.time or table.group
+            by = table.time or table.group or table.held_out
             raise DataError(
                 f"each class must occur in training, but split by {by!r} class {listed(unseen)} does not; "
                 "name another column to split by, another data.split_seed, or remove those rows"

@@ -1,5 +1,6 @@
 """What a source returns: a frame, and the part that each column plays, found or named."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,7 +36,14 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Table:
-    """Plain columns and their parts; the index of `frame` tells where a row stands in its source."""
+    """Plain columns and their parts; the index of `frame` tells where a row stands in its source.
+
+    Attributes:
+        shape: of the features of one row, in their order, e.g. (channels, length); None for a table, whose columns
+            have no neighbours.
+        held_out: a boolean column, true in the rows that the source itself keeps for the test; None leaves the choice
+            to the split.
+    """
 
     frame: pd.DataFrame
     target: str
@@ -45,6 +53,8 @@ class Table:
     time: str | None
     task: Task
     dropped: tuple[Dropped, ...] = ()
+    shape: tuple[int, ...] | None = None
+    held_out: str | None = None
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -61,6 +71,8 @@ def make_table(
     numeric: Sequence[str] | None = None,
     categorical: Sequence[str] | None = None,
     task: Task | None = None,
+    shape: Sequence[int] | None = None,
+    held_out: str | None = None,
     dropped: tuple[Dropped, ...] = (),
 ) -> Table:
     """Finds what is not named: numbers and booleans are numeric, text is categorical.
@@ -68,12 +80,13 @@ def make_table(
     A list that is named is the whole list of its kind; columns in neither list are left out, and said to be.
 
     Raises:
-        DataError: a named column is absent or named twice; a column holds dates, or what no column may hold.
+        DataError: a named column is absent or named twice; a column holds dates, or what no column may hold;
+            the features do not make the shape.
     """
     columns = [str(name) for name in frame.columns]
     target = _named_once(columns, target, group, time, numeric, categorical)
     frame = pd.DataFrame({name: plain(frame[name]) for name in columns}, index=frame.index)
-    taken = {target, group, time, *(numeric or ()), *(categorical or ())}
+    taken = {target, group, time, held_out, *(numeric or ()), *(categorical or ())}
     kinds = {name: kind(frame[name]) for name in columns if name not in taken}
     if numeric is None:
         numeric = [name for name in kinds if kinds[name] == "number"]
@@ -94,7 +107,10 @@ def make_table(
     if unused := tuple(name for name in kinds if name not in {*numeric, *categorical}):
         reason = "not named in data.numeric or data.categorical"
         dropped += (Dropped(0, reason, unused),)
-    return Table(frame, target, tuple(numeric), tuple(categorical), group, time, task, dropped)
+    if shape is not None:
+        _check_shape(shape, numeric, categorical)
+    grid = None if shape is None else tuple(shape)
+    return Table(frame, target, tuple(numeric), tuple(categorical), group, time, task, dropped, grid, held_out)
 
 
 def find_task(target: pd.Series) -> Task:
@@ -159,6 +175,16 @@ def _named_once(
             )
         part_of[name] = setting
     return target
+
+
+def _check_shape(shape: Sequence[int], numeric: Sequence[str], categorical: Sequence[str]) -> None:
+    """Holds the features to be the values of a sequence or an image, each of them once."""
+    if categorical or len(numeric) != math.prod(shape):
+        size = " x ".join(map(str, shape))
+        raise DataError(
+            f"rows of shape {size} need just as many numeric features, but there are {len(numeric)} numeric and "
+            f"{len(categorical)} categorical ones; name all values of a row in data.numeric, or set data.shape=null"
+        )
 
 
 def _refuse_dates(names: list[str]) -> None:

@@ -1,1 +1,1 @@
-"""Plain nn.Modules. `features` and `outputs` are given at run time, the rest comes from conf/model/."""
+"""Plain nn.Modules. `shape` and `outputs` are given at run time, the rest comes from conf/model/."""

@@ -163,7 +163,7 @@ def _seed(champion: str) -> int:
 def _refits(
     choice: dict[str, Any], known: "Arrays", problem: "Problem", seed: int
 ) -> Iterator[tuple[str, "nn.Module"]]:
-    """Champion, default and classic start, each for its own best number of epochs on its own schedule's horizon.
+    """Champion, default and overlays, each for its own best number of epochs on its own schedule's horizon.
 
     One that diverges is left out, unless it is the champion.
     """
@@ -173,7 +173,8 @@ def _refits(
     from trimtab.trial.train import refit
 
     rows = {row["name"]: row for row in choice["candidates"]}
-    wanted = {CHAMPION: rows[choice["champion"]], **{n: rows[n] for n in ("default", "classic") if n in rows}}
+    baselines = {name: row for name, row in rows.items() if name == "default" or not row["eligible"]}
+    wanted = {CHAMPION: rows[choice["champion"]], **baselines}
     with progress("refit", len(wanted)) as advance:
         for name, row in wanted.items():
             if row["epochs"] is not None:  # None: it diverged on every seed
@@ -202,7 +203,7 @@ def _references(known: "Arrays", problem: "Problem") -> dict[str, Any]:
         }
     with progress("references", len(models)) as advance:
         for name, model in models.items():
-            model.fit(known.x, known.y)
+            model.fit(known.flat, known.y)
             advance(name)
     return models
 
@@ -216,7 +217,7 @@ def _outputs(
     outputs = {name: predict(network, test.x, problem) for name, network in networks.items()}
     for name, model in references.items():
         regression = problem.task == "regression"
-        outputs[name] = model.predict(test.x)[:, None] if regression else model.predict_proba(test.x)
+        outputs[name] = model.predict(test.flat)[:, None] if regression else model.predict_proba(test.flat)
     return outputs
 
 

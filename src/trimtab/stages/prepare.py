@@ -24,7 +24,8 @@ def prepare(cfg: DictConfig) -> None:
     from hydra.utils import get_method
 
     read = get_method(cfg.data.source._target_)
-    summary = prepare_data(functools.partial(read, source) if source else read, wanted, paths.prepared, source)
+    given = functools.partial(read, *([source] if source else []), **wanted.options)
+    summary = prepare_data(given, wanted, paths.prepared, source)
     closing(_found(wanted.name, summary), paths.prepared, NEXT)
 
 
@@ -33,17 +34,19 @@ def settings(cfg: DictConfig) -> Settings:
     node = OmegaConf.to_container(cfg.data, resolve=True)
     assert isinstance(node, dict)
     known = {k: node[k] for k in Settings.__dataclass_fields__ if k in node}
-    lists = {k: tuple(known[k]) for k in ("numeric", "categorical") if known.get(k) is not None}
-    source = cfg.data.source._target_
-    return Settings(**{**known, **lists, **node["split"], "source": source})
+    lists = {k: tuple(known[k]) for k in ("numeric", "categorical", "shape") if known.get(k) is not None}
+    source = node["source"]
+    options = {k: v for k, v in source.items() if k not in ("_target_", "_partial_", "path")}
+    return Settings(**{**known, **lists, **node["split"], "source": source["_target_"], "options": options})
 
 
 def _found(name: str, summary: Summary) -> list[str]:
     train, val, test = summary.rows
     what = f"{len(summary.classes)} classes" if summary.classes else "regression"
-    line = f"{name}: {what}, {summary.features} features; {train} training, {val} validation, {test} sealed test rows"
+    shape = f" ({' x '.join(map(str, summary.shape))})" if len(summary.shape) > 1 else ""
+    rows = f"{train} training, {val} validation, {test} sealed test rows"
     imputed = [f"{summary.imputed} missing values imputed from the training part"] if summary.imputed else []
-    return [line, *summary.dropped, *imputed]
+    return [f"{name}: {what}, {summary.features} features{shape}; {rows}", *summary.dropped, *imputed]
 
 
 if __name__ == "__main__":

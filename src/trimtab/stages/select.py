@@ -22,6 +22,16 @@ from trimtab.sweep.executors import Processes, WorkerDied, completed
 from trimtab.tracking.runs import Parent
 
 DEFAULT, CLASSIC = "default", "classic"
+OWN = (
+    "optimizer",
+    "schedule",
+    "regularisation",
+    "augmentation",
+    "model.",
+    "training.batch_size",
+    "training.lr_scaling",
+)
+"""Where an overlay stands for itself: what a person sets there is for the champion and the default."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,7 @@ def select(cfg: DictConfig) -> None:
             "code); run `python -m trimtab.stages.sweep` with the same overrides first"
         )
     trials = read_trials(paths.stage("sweep") / "trials.csv")
-    entrants = list(_entrants(given, trials, study, cfg.select.candidates))
+    entrants = list(_entrants(given, trials, study, cfg.select.candidates, cfg.select.baselines))
     seeds = fresh_seeds(cfg.seed, cfg.select.seeds)
     found = _confirm(entrants, seeds, paths.project / study["folder"], cfg.sweep.workers)
     result = _result(entrants, seeds, found, study, cfg)
@@ -73,8 +83,14 @@ def fresh_seeds(study_seed: int, count: int) -> list[int]:
     return [int.from_bytes(d[:4], "big") for d in digests]
 
 
-def _entrants(given: Sequence[Override], trials: pd.DataFrame, study: dict[str, Any], count: int) -> list[Entrant]:
-    """The best trials, the default configuration and the classic untuned start."""
+def _entrants(
+    given: Sequence[Override],
+    trials: pd.DataFrame,
+    study: dict[str, Any],
+    count: int,
+    baselines: Sequence[str] = (CLASSIC,),
+) -> list[Entrant]:
+    """The best trials, the default configuration, and overlays to compare with: the classic untuned start."""
     default = None if study["baseline"] is None else int(study["baseline"]["number"])
     numbers = [n for n in best_trials(trials, count, study["direction"]) if n != default]
     rows = trials.set_index("number").to_dict("index")
@@ -82,15 +98,16 @@ def _entrants(given: Sequence[Override], trials: pd.DataFrame, study: dict[str, 
     for number in numbers:
         changed = _overrides(rows[number])
         entrants.append(Entrant(f"trial {number}", number, True, changed, _composed(given, changed)))
-    entrants.append(Entrant(DEFAULT, default, True, (), _composed(given, ())))
-    return [*entrants, Entrant(CLASSIC, None, False, *_classic(given, entrants[-1].cfg))]
+    standing = _composed(given, ())
+    entrants.append(Entrant(DEFAULT, default, True, (), standing))
+    return [*entrants, *(Entrant(name, None, False, *_overlaid(name, given, standing)) for name in baselines)]
 
 
-def _classic(given: Sequence[Override], default: DictConfig) -> tuple[tuple[str, ...], DictConfig]:
-    """The classic untuned start, for as long and by the same objective as the others."""
+def _overlaid(name: str, given: Sequence[Override], default: DictConfig) -> tuple[tuple[str, ...], DictConfig]:
+    """An overlay of conf/experiment, for as long and by the same objective as the others."""
     patience = default.training.patience_epochs
     changed = (
-        "experiment=classic",
+        f"experiment={name}",
         f"training.epochs={default.training.epochs}",
         f"training.patience_epochs={'null' if patience is None else patience}",
         f"objective.metric={default.objective.metric}",
@@ -117,9 +134,8 @@ def _composed(given: Sequence[Override], changed: Sequence[str]) -> DictConfig:
 
 
 def _of_the_task(given: Sequence[Override]) -> list[Override]:
-    """What a person says of data, model family and epochs, without the knobs that the classic start sets itself."""
-    knobs = ("optimizer", "schedule", "model.", "training.batch_size")
-    return [o for o in given if not o.key.startswith(knobs)]
+    """What a person says of data, model family and epochs, without the knobs that an overlay sets itself."""
+    return [o for o in given if not o.key.startswith(OWN)]
 
 
 def _confirm(

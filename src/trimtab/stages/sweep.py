@@ -1,8 +1,9 @@
 """The study that params.yaml names: `python -m trimtab.stages.sweep budget.trials=200`. Again: it goes on."""
 
+import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 from omegaconf import DictConfig
 
 from trimtab import config
-from trimtab.overrides import overrides
+from trimtab.errors import ConfigError
+from trimtab.overrides import Override, overrides
 from trimtab.paths import Paths, atomic, write_json
 from trimtab.stages.closing import closing, require_prepared
+from trimtab.stages.train import OWN_TRAINING
 
 CURVES = 5  # trials whose learning curves the report shows, besides the baseline's
 
@@ -31,13 +34,26 @@ def study(argv: Sequence[str], hydra: Sequence[str] = ()) -> Path | None:
 
     flags, typed = config.split_flags([*hydra, *argv])
     if not flags:
-        preflight(config.compose(overrides(typed)))
+        given = overrides(typed)
+        cfg = config.compose(given)
+        preflight(cfg, swept(cfg, given))
     directory = config.run(task, argv, hydra=hydra, multirun=True)
     return None if directory is None else Path(directory)
 
 
-def preflight(cfg: DictConfig) -> None:
-    """Everything that can be known to be wrong before the first trial: data, recipe, MLflow.
+def swept(cfg: DictConfig, given: Sequence[Override]) -> dict[str, str]:
+    """What the study searches: each knob and its values as they are written."""
+    typed = {o.key: o.text for o in given}
+    space = {str(name): str(knob) for name, knob in cfg.search.knobs.items() if name not in typed}
+    return space | {o.key: o.text for o in given if o.swept}
+
+
+def preflight(cfg: DictConfig, searched: Mapping[str, str]) -> None:
+    """Everything that can be known to be wrong before the first trial: data, recipe, knobs without effect, MLflow.
+
+    Args:
+        cfg: the baseline's configuration.
+        searched: what `swept` found.
 
     Raises:
         TrimtabError: what is wrong.
@@ -47,11 +63,31 @@ def preflight(cfg: DictConfig) -> None:
     from trimtab.stages import unpack
     from trimtab.trial.train import check
 
-    check(unpack.recipe(cfg), load_prepared(Paths.here().prepared).problem, unpack.device(cfg))
+    _check_batch_size(searched)
+    if not check(unpack.recipe(cfg), load_prepared(Paths.here().prepared).problem, unpack.device(cfg)):
+        _check_alive(searched)
+        print(OWN_TRAINING)
     if not cfg.sweep.dry_run:
         from trimtab.tracking.runs import experiment
 
         experiment(unpack.tracking(cfg.tracking), cfg.data.name)
+
+
+def _check_batch_size(searched: Mapping[str, str]) -> None:
+    if re.search(r"\bauto\b", searched.get("training.batch_size", "")):
+        raise ConfigError(
+            "the study searches training.batch_size=auto among other values, but what it comes to depends on machine "
+            "and memory, and trials could not be compared; search numbers (and all), or fix training.batch_size=auto"
+        )
+
+
+def _check_alive(searched: Mapping[str, str]) -> None:
+    dead = [k for k in searched if k.startswith(("optimizer", "schedule", "regularisation", "training.lr_scaling"))]
+    if dead:
+        raise ConfigError(
+            f"the study searches '{dead[0]}', but the model is a LightningModule, which brings its own optimizer: the "
+            "knob would have no effect; search settings of the module itself (model.*) instead"
+        )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -117,13 +153,13 @@ def _estimate(cfg: DictConfig) -> str:
 
     data = load_prepared(Paths.here().prepared)
     recipe = replace(unpack.recipe(cfg), epochs=1)
-    warm = (train(recipe, data.train, data.val, data.problem, cfg.seed, unpack.device(cfg)).seconds for _ in range(3))
-    epoch_s = min(warm)
+    warm = [train(recipe, data.train, data.val, data.problem, cfg.seed, unpack.device(cfg)) for _ in range(3)]
+    epoch_s, steps = min(r.seconds for r in warm), warm[0].steps
     total_s = epoch_s * cfg.training.epochs * cfg.budget.trials / cfg.sweep.workers
     return (
-        f"one epoch of the baseline takes {epoch_s:.2f} s here: about {total_s:.0f} s for {cfg.budget.trials} trials "
-        f"of {cfg.training.epochs} epochs on {cfg.sweep.workers} workers; larger networks take longer, early stopping "
-        "makes it less"
+        f"one epoch of the baseline ({steps:,} steps) takes {epoch_s:.2f} s here: about {total_s:.0f} s for "
+        f"{cfg.budget.trials} trials of {cfg.training.epochs} epochs ({steps * cfg.training.epochs:,} steps) on "
+        f"{cfg.sweep.workers} workers; larger networks take longer, early stopping makes it less"
     )
 
 

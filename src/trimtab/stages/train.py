@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from trimtab.tracking.runs import Parent, RunWriter
     from trimtab.trial.train import TrialResult
 
+OWN_TRAINING = (
+    "note: the model is a LightningModule and trains by its own loss and optimizer: settings of optimizer, schedule, "
+    "regularisation and training.lr_scaling do not apply"
+)
+
 
 def task(cfg: DictConfig) -> float:
     """Trains the configured recipe once and returns its objective; below a study or alone."""
@@ -101,6 +106,7 @@ def summary(result: "TrialResult") -> dict[str, float]:
         "best_epoch": result.best_epoch,
         "epochs": result.epochs,
         "parameters": result.parameters,
+        "batch_size": result.batch_size,
         "steps": result.steps,
         "seconds": result.seconds,
         "peak_memory_mb": result.peak_memory_mb,
@@ -110,13 +116,21 @@ def summary(result: "TrialResult") -> dict[str, float]:
 
 def single(cfg: DictConfig) -> None:
     """One trial typed by hand, with its three closing lines."""
+    from trimtab.data.prepared import load_prepared
+    from trimtab.stages import unpack
     from trimtab.stages.closing import closing, require_prepared
+    from trimtab.trial.train import check
 
     require_prepared(cfg)
+    if not check(unpack.recipe(cfg), load_prepared(Paths.here().prepared).problem, unpack.device(cfg)):
+        print(OWN_TRAINING)
     value = task(cfg)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    found = read_json(folder / "result.json")
     closing(
-        f"{cfg.objective.metric} = {value:.4g} at the best epoch (validation; data {cfg.data.name})",
-        HydraConfig.get().runtime.output_dir,
+        f"{cfg.objective.metric} = {value:.4g} at the best epoch, {found['best_epoch']} of {found['epochs']} "
+        f"({found['steps']:,} steps of {found['batch_size']:,} rows; validation; data {cfg.data.name})",
+        folder,
         "`make ui` to see its curves, or `make sweep` to tune it",
     )
 

@@ -47,7 +47,7 @@ class Champion(PythonModel):
         self.preprocessing = Preprocessing.load(Path(artifacts["preprocessing"]))
         problem = self.preprocessing.problem
         model = json.loads(Path(artifacts["model"]).read_text(encoding="utf-8"))
-        self.network = instantiate(model)(problem.features, problem.outputs)
+        self.network = instantiate(model)(problem.shape, problem.outputs)
         self.network.load_state_dict(torch.load(artifacts["weights"], weights_only=True))
 
     def answer(self, rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Batches sliced from tensors in memory: no DataLoader, no workers, no collating of single rows."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ class Rows:
     """Rows on the device that trains.
 
     Attributes:
-        x: (rows, features).
+        x: (rows, *shape).
         y: (rows,) class numbers, or standardised targets.
     """
 
@@ -31,12 +31,25 @@ class Batches:
 
     The last batch holds what is left; a batch larger than the data is all rows. The rows are gathered
     once per epoch and the batches are views of that, which costs one copy of the data in memory.
+
+    Args:
+        rows: all rows.
+        batch_size: rows of a batch; cut to those that there are.
+        generator: on the CPU.
+        augment: changes the inputs of each batch; None leaves them.
     """
 
-    def __init__(self, rows: Rows, batch_size: int, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        batch_size: int,
+        generator: torch.Generator,
+        augment: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         self.rows = rows
-        self.batch_size = batch_size
+        self.batch_size = min(batch_size, len(rows))
         self._generator = generator
+        self._augment = augment
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
@@ -44,8 +57,10 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         # A generator draws at the first batch: Lightning makes iterators that it never asks.
         order = torch.randperm(len(self.rows), generator=self._generator).to(self.rows.x.device)
-        xs = torch.split(self.rows.x[order], self.batch_size)
+        xs: Iterable[Tensor] = torch.split(self.rows.x[order], self.batch_size)
         ys = torch.split(self.rows.y[order], self.batch_size)
+        if self._augment is not None:
+            xs = map(self._augment, xs)
         yield from zip(xs, ys, strict=True)
 
     def sizes(self) -> Tensor:

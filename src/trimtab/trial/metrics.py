@@ -28,7 +28,9 @@ from trimtab.trial.objective import OBJECTIVES, Direction
 Score = Callable[[Tensor, Tensor, Problem], Tensor]
 
 
-def data_loss(outputs: Tensor, targets: Tensor, problem: Problem, weights: Tensor | None = None) -> Tensor:
+def data_loss(
+    outputs: Tensor, targets: Tensor, problem: Problem, weights: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
     """Mean cross entropy, or mean squared error of standardised targets.
 
     Args:
@@ -36,9 +38,10 @@ def data_loss(outputs: Tensor, targets: Tensor, problem: Problem, weights: Tenso
         targets: (rows,).
         problem: says which of the two.
         weights: (classes,) weights of the cross entropy; for training only, a score has none.
+        label_smoothing: share of the target that all classes get alike (Szegedy et al. 2016); for training only.
     """
     if problem.task == "classification":
-        return F.cross_entropy(outputs, targets, weights)
+        return F.cross_entropy(outputs, targets, weights, label_smoothing=label_smoothing)
     return F.mse_loss(outputs.squeeze(1), targets)
 
 

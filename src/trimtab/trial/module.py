@@ -10,11 +10,14 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from trimtab.data.arrays import Problem
-from trimtab.trial.batches import Batches, outputs_of
+from trimtab.trial import seeds
+from trimtab.trial.batches import Batches
 from trimtab.trial.metrics import data_loss
 from trimtab.trial.recipe import Recipe, built_optimizer
-from trimtab.trial.recorder import Recorder, check_finite
-from trimtab.trial.schedules import is_constant
+from trimtab.trial.recorder import Recorder, train_loss
+from trimtab.trial.regularisation import Fuzz, clip, decayed, noise, noise_variance, penalty
+from trimtab.trial.schedules import Lull, Plateau, is_constant
+from trimtab.trial.validation import validate
 
 
 class Trial(pl.LightningModule):
@@ -25,22 +28,36 @@ class Trial(pl.LightningModule):
 
     Args:
         model: the network.
-        recipe: gives optimizer, schedule and horizon.
+        recipe: gives optimizer, schedule, regularisation and horizon.
         problem: gives the loss.
         batches: the training rows.
         recorder: holds the validation rows; None in a refit.
+        seed: of the trial; gives the noise on weights and gradients.
     """
 
     def __init__(
-        self, model: nn.Module, recipe: Recipe, problem: Problem, batches: Batches, recorder: Recorder | None
+        self, model: nn.Module, recipe: Recipe, problem: Problem, batches: Batches, recorder: Recorder | None, seed: int
     ) -> None:
         super().__init__()
         self.model = model
         self.recipe, self.problem, self.batches, self.recorder = recipe, problem, batches, recorder
         weights = None if problem.class_weights is None else torch.tensor(problem.class_weights)
         self.register_buffer("class_weights", weights)
+        self._seed = seed
         self._losses: list[Tensor] = []
         self._lr = 0.0
+        self._lull = Lull()
+        self._prepare(recipe)
+
+    def _prepare(self, recipe: Recipe) -> None:
+        """What steps would otherwise ask for each time: a knob that is off costs an `if`."""
+        settings = recipe.regularisation
+        self._trained = [p for p in self.model.parameters() if p.requires_grad]
+        self._penalised = decayed(self.model, settings.decay_on) if settings.l2 or settings.l1 else []
+        self._smoothing = settings.label_smoothing
+        self._clips = settings.clip_norm is not None or settings.clip_value is not None
+        self._fuzz: Fuzz | None = None
+        self._gradient_noise: torch.Generator | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Lightning notes the running hook 40 times per step; nn.Module's way to set it costs 40 µs of 600."""
@@ -49,23 +66,48 @@ class Trial(pl.LightningModule):
         else:
             super().__setattr__(name, value)
 
+    def on_fit_start(self) -> None:
+        """Noise is drawn where the network lies, from streams of its own."""
+        settings = self.recipe.regularisation
+        if settings.weight_noise:
+            source = seeds.generator(self._seed, "weight_noise", self.device)
+            self._fuzz = Fuzz(self._trained, settings.weight_noise, source)
+        if settings.gradient_noise:
+            self._gradient_noise = seeds.generator(self._seed, "gradient_noise", self.device)
+
     def training_step(self, dataloader_iter: Iterator[Any]) -> Tensor:
         """One batch's loss. Asking for the iterator spares batches that lie on the device 70 µs of transfer hooks."""
         (x, y), _, _ = next(dataloader_iter)
-        loss = data_loss(self.model(x), y, self.problem, self.class_weights)  # type: ignore[arg-type]
+        if self._fuzz is not None:
+            self._fuzz.add()
+        loss = data_loss(self.model(x), y, self.problem, self.class_weights, self._smoothing)  # type: ignore[arg-type]
         self._losses.append(loss.detach())  # read once per epoch: reading it here would stall a GPU
+        if self._penalised:
+            settings = self.recipe.regularisation
+            loss = loss + penalty(self._penalised, settings.l2, settings.l1)
         return loss
 
     def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:
-        """No recipe clips; asking Lightning every step whether to costs 6 µs."""
+        """What happens between gradient and step; asking Lightning every step whether to clip costs 6 µs."""
+        if self._fuzz is not None:
+            self._fuzz.remove()
+        if self._clips:
+            clip(self._trained, self.recipe.regularisation.clip_norm, self.recipe.regularisation.clip_value)
+        if self._gradient_noise is not None:
+            self._add_gradient_noise(self._gradient_noise)
+
+    def _add_gradient_noise(self, generator: torch.Generator) -> None:
+        gradients = [p.grad for p in self._trained if p.grad is not None]
+        variance = noise_variance(self.recipe.regularisation.gradient_noise, self.trainer.global_step)
+        torch._foreach_add_(gradients, noise(gradients, variance**0.5, generator))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The recipe's optimizer and, unless the rate is constant, its schedule by the step."""
-        optimizer = built_optimizer(self.recipe, self.model.parameters())
+        optimizer = built_optimizer(self.recipe, self.model, self.batches.batch_size)
         if is_constant(self.recipe.schedule):
             return optimizer
         total = self.recipe.horizon_epochs * len(self.batches)
-        scheduler = LambdaLR(optimizer, lambda step: self.recipe.schedule(min(step / total, 1.0)))
+        scheduler = LambdaLR(optimizer, lambda step: self.recipe.schedule(min(step / total, 1.0)) * self._lull.factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_epoch_start(self) -> None:
@@ -76,20 +118,15 @@ class Trial(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Reads the losses, validates, and stops the Trainer when patience is used up."""
         epoch = self.current_epoch + 1
-        row = {"epoch": epoch, "train/loss": self._train_loss(epoch), "lr": self._lr}
-        if self.recorder is None:
-            return
-        with self.trainer.precision_plugin.forward_context():
-            outputs = outputs_of(self.model, self.recorder.val.x)
-        if self.recorder.after_epoch(row, self.model, outputs):
-            self.trainer.should_stop = True
+        sizes = self.batches.sizes()[: len(self._losses)]  # the search for a batch size ends after three steps
+        loss = train_loss(self._losses, sizes, epoch, self._lr)
+        if isinstance(self.recipe.schedule, Plateau):
+            self._slow_down(self.recipe.schedule, loss)
+        if self.recorder is not None:
+            row = {"epoch": epoch, "train/loss": loss, "lr": self._lr}
+            validate(self.trainer, self.model, self.recorder, row)
 
-    def _train_loss(self, epoch: int) -> float:
-        """Mean over the epoch's rows of the loss that was trained on, class weights and dropout included."""
-        losses = torch.stack(self._losses).cpu().double()
-        finite = losses.isfinite()
-        if not finite.all():
-            first = int((~finite).int().argmax())
-            check_finite("train/loss", float(losses[first]), epoch, self._lr, first + 1)
-        sizes = self.batches.sizes()
-        return float((losses * sizes).sum() / sizes.sum())
+    def _slow_down(self, plateau: Plateau, loss: float) -> None:
+        before, self._lull = self._lull.factor, plateau.after_epoch(self._lull, loss)
+        for group in self.trainer.optimizers[0].param_groups:  # set already for the next step, by the old factor
+            group["lr"] *= self._lull.factor / before

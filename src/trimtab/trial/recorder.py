@@ -1,7 +1,7 @@
 """What one trial leaves behind, epoch by epoch: curves, validation results per example, the best weights."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -26,6 +26,26 @@ def check_finite(name: str, value: float, epoch: int, lr: float, step: int | Non
     if not math.isfinite(value):
         where = f"epoch {epoch}" if step is None else f"epoch {epoch}, step {step}"
         raise Diverged(f"{name} must stay finite but is {value} in {where} at learning rate {lr:g}; lower optimizer.lr")
+
+
+def train_loss(losses: Sequence[Tensor], sizes: Tensor, epoch: int, lr: float) -> float:
+    """Mean over an epoch's rows of the loss that was trained on: class weights, smoothing and dropout included.
+
+    Args:
+        losses: one number for each step.
+        sizes: (steps,) rows of each step's batch.
+        epoch: counted from 1.
+        lr: at the epoch's first step.
+
+    Raises:
+        Diverged: one is NaN or infinite.
+    """
+    read = torch.stack(list(losses)).cpu().double()
+    finite = read.isfinite()
+    if not finite.all():
+        first = int((~finite).int().argmax())
+        check_finite("train/loss", float(read[first]), epoch, lr, first + 1)
+    return float((read * sizes).sum() / sizes.sum())
 
 
 class Recorder:

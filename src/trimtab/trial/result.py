@@ -13,7 +13,7 @@ from torch import Tensor
 from trimtab.errors import TrimtabError
 from trimtab.paths import atomic, read_json, write_json
 
-_PLAIN = ("value", "best_epoch", "epochs", "curves", "best", "parameters", "steps")
+_PLAIN = ("value", "best_epoch", "epochs", "curves", "best", "parameters", "batch_size", "steps")
 _CLOCK = ("seconds", "peak_memory_mb")
 
 
@@ -31,6 +31,7 @@ class TrialResult:
         per_example: validation results: (epochs, ceil(rows / 8)) uint8, hits packed by `np.packbits`; for
             regression (epochs, rows) float16, squared errors of the standardised target, at most 65504.
         parameters: numbers that were trained.
+        batch_size: rows of a full batch: what `all` and `auto` came to.
         steps: optimizer steps.
         weights: the network's state_dict at the best epoch, on the CPU; empty when loaded.
         seconds: wall time.
@@ -44,6 +45,7 @@ class TrialResult:
     best: dict[str, float]
     per_example: NDArray[Any]
     parameters: int
+    batch_size: int
     steps: int
     weights: dict[str, Tensor] = field(repr=False)
     seconds: float

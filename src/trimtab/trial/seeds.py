@@ -1,6 +1,6 @@
-"""A trial's own random numbers: one seed, independent streams for initial weights, batches and dropout noise.
+"""A trial's own random numbers: one seed, independent streams for initial weights, batches and each kind of noise.
 
-Adding a draw to one stream leaves the others as they are.
+Adding a draw to one stream leaves the others as they are. `noise` is that of dropout.
 """
 
 import hashlib
@@ -8,7 +8,9 @@ from typing import Literal
 
 import torch
 
-Stream = Literal["weights", "batches", "noise"]
+Stream = Literal["weights", "batches", "noise", "augmentation", "gradient_noise", "weight_noise"]
+
+_CPU = torch.device("cpu")
 
 
 def derive(seed: int, stream: Stream) -> int:
@@ -16,9 +18,9 @@ def derive(seed: int, stream: Stream) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{stream}".encode()).digest()[:8], "big")
 
 
-def generator(seed: int, stream: Stream) -> torch.Generator:
-    """A stream of its own on the CPU, so that batches do not depend on the device."""
-    return torch.Generator().manual_seed(derive(seed, stream))
+def generator(seed: int, stream: Stream, device: torch.device = _CPU) -> torch.Generator:
+    """A stream of its own; on the CPU by default, so that batches do not depend on the device."""
+    return torch.Generator(device).manual_seed(derive(seed, stream))
 
 
 def seed_global(seed: int, stream: Stream, device: torch.device) -> None:

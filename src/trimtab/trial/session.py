@@ -21,35 +21,50 @@ _EXPECTED_WARNINGS = (
     "Found `dataloader_iter` argument",
     "You are using the `dataloader_iter` step flavor",
     "(GPU|MPS|TPU) available but not used",
+    "You defined a `validation_step` but have no `val_dataloader`",  # validation is ours, by forward
+    "You passed in a `val_dataloader` but have no `validation_step`",
+    "Total length of `list` across ranks is zero",
+    "`training_step` returned `None`",  # an error of ours says what to do
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 on torch 2.13
 )
-_CHATTY = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero")
+_CHATTY = (
+    "pytorch_lightning.utilities.rank_zero",
+    "lightning_fabric.utilities.rank_zero",
+    "pytorch_lightning.tuner.batch_size_scaling",
+    "pytorch_lightning.trainer.connectors.checkpoint_connector",
+)
 
 
 @contextmanager
-def session(epochs: int, device: Device) -> Iterator[pl.Trainer]:
+def session(epochs: int, device: Device, folder: str | None = None) -> Iterator[pl.Trainer]:
     """Gives a Trainer that keeps no files, prints nothing and runs with the device's threads.
 
     On leaving, threads and random numbers of the process are what they were (on MPS: not the device's numbers).
+
+    Args:
+        epochs: the most that it trains.
+        device: where.
+        folder: for files that Lightning itself cannot do without.
 
     Raises:
         ConfigError: accelerator or precision are not to be had here.
     """
     with _quiet(), threads(device.threads):
-        trainer = _trainer(epochs, device)
+        trainer = _trainer(epochs, device, folder)
         on_cuda = trainer.strategy.root_device.type == "cuda"
         devices = range(torch.cuda.device_count()) if on_cuda else []
         with torch.random.fork_rng(devices):
             yield trainer
 
 
-def _trainer(epochs: int, device: Device) -> pl.Trainer:
+def _trainer(epochs: int, device: Device, folder: str | None) -> pl.Trainer:
     try:
         return pl.Trainer(
             accelerator=device.accelerator,
             devices=device.devices,
             precision=device.precision,  # type: ignore[arg-type]  # Lightning checks the name
             max_epochs=epochs,
+            default_root_dir=folder,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

@@ -5,22 +5,26 @@ On a CPU it is bitwise the same each time; elsewhere as far as the device's kern
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from trimtab.data.arrays import Arrays, Problem
 from trimtab.trial import seeds
+from trimtab.trial.augmentation import Augmentation
+from trimtab.trial.batch_size import with_batch_size
 from trimtab.trial.batches import Batches, Rows, outputs_of
 from trimtab.trial.module import Trial
-from trimtab.trial.recipe import Device, Recipe, built_optimizer, check_device, check_recipe, check_rows
+from trimtab.trial.recipe import LR_ROWS, Device, Recipe, built_optimizer, check_device, check_recipe, check_rows
 from trimtab.trial.recorder import OnEpoch, Recorder
 from trimtab.trial.result import TrialResult, load_result, save_result
 from trimtab.trial.session import interruptible, on_device, peak_memory_mb, session, threads
+from trimtab.trial.validation import Watch
 
 __all__ = ["Device", "Recipe", "TrialResult", "check", "load_result", "predict", "refit", "save_result", "train"]
 
@@ -43,7 +47,7 @@ def train(
         train: rows to learn from.
         val: rows to compare epochs by; at least two.
         problem: what the data mean.
-        seed: gives initial weights, batches and dropout noise, each a stream of its own.
+        seed: gives initial weights, batches, and the noise of each knob that adds some, each a stream of its own.
         device: where it runs.
         on_epoch: told each epoch and its row of the curves; what it raises ends the trial.
 
@@ -54,6 +58,7 @@ def train(
     """
     started = time.perf_counter()
     _check(recipe, problem, device, train=train, val=val)
+    recipe = with_batch_size(recipe, train, problem, seed, device)
     with session(recipe.epochs, device) as trainer:
         recorder = Recorder(recipe, problem, on_device(trainer, val), on_epoch)
         model = _fit(trainer, recipe, on_device(trainer, train), problem, seed, recorder)
@@ -66,6 +71,7 @@ def train(
             best=best,
             per_example=recorder.per_example(),
             parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+            batch_size=int(recipe.batch_size),
             steps=trainer.global_step,
             weights={name: value.cpu() for name, value in recorder.weights.items()},
             seconds=time.perf_counter() - started,
@@ -84,6 +90,7 @@ def refit(recipe: Recipe, rows: Arrays, problem: Problem, seed: int, device: Dev
         Diverged: the training loss became NaN or infinite.
     """
     _check(recipe, problem, device, train=rows)
+    recipe = with_batch_size(recipe, rows, problem, seed, device)
     with session(recipe.epochs, device) as trainer:
         return _fit(trainer, recipe, on_device(trainer, rows), problem, seed, None).cpu().eval()
 
@@ -93,7 +100,7 @@ def predict(model: nn.Module, x: ArrayLike, problem: Problem, device: Device = _
 
     Args:
         model: a trained network.
-        x: (rows, features), preprocessed.
+        x: (rows, *shape), preprocessed.
         problem: what the outputs mean.
         device: gives the threads.
     """
@@ -105,17 +112,24 @@ def predict(model: nn.Module, x: ArrayLike, problem: Problem, device: Device = _
     return outputs.cpu().numpy()
 
 
-def check(recipe: Recipe, problem: Problem, device: Device = _HERE) -> None:
+def check(recipe: Recipe, problem: Problem, device: Device = _HERE) -> bool:
     """Whether the recipe can be trained at all, without training it.
+
+    Returns:
+        Whether its optimizer, schedule and regularisation apply: not to a LightningModule, which brings its own.
 
     Raises:
         ConfigError: a setting is out of its range.
     """
     check_recipe(recipe, problem)
     check_device(device)
-    built_optimizer(recipe, recipe.model(problem.features, problem.outputs).parameters())
+    model = recipe.model(problem.shape, problem.outputs)
+    ours = not isinstance(model, pl.LightningModule)
+    if ours:
+        built_optimizer(recipe, model, LR_ROWS)
     with session(1, device):
         pass  # the Trainer knows whether accelerator and precision are to be had
+    return ours
 
 
 def _check(recipe: Recipe, problem: Problem, device: Device, train: Arrays, val: Arrays | None = None) -> None:
@@ -134,10 +148,23 @@ def _fit(
     if place.type == "cuda":
         torch.cuda.reset_peak_memory_stats(place)
     seeds.seed_global(seed, "weights", place)
-    model = recipe.model(problem.features, problem.outputs)
-    batches = Batches(rows, recipe.batch_size, seeds.generator(seed, "batches"))
-    trial = Trial(model, recipe, problem, batches, recorder)
+    model = recipe.model(problem.shape, problem.outputs)
+    batches = Batches(rows, int(recipe.batch_size), seeds.generator(seed, "batches"), _augment(recipe, seed))
+    if isinstance(model, pl.LightningModule):
+        trainer.callbacks.append(Watch(batches, recorder))  # type: ignore[attr-defined]
+        trained = model
+    else:
+        trained = Trial(model, recipe, problem, batches, recorder, seed)
     seeds.seed_global(seed, "noise", place)
     with interruptible():
-        trainer.fit(trial, batches)
+        trainer.fit(trained, batches)
+    trained.trainer = None  # a network that is kept must not keep the Trainer
     return model
+
+
+def _augment(recipe: Recipe, seed: int) -> Callable[[Tensor], Tensor] | None:
+    """The recipe's augmentation with a stream of its own; None where it does nothing."""
+    if recipe.augmentation == Augmentation():
+        return None
+    source = seeds.generator(seed, "augmentation")
+    return lambda x: recipe.augmentation(x, source)

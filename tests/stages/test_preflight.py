@@ -1,0 +1,95 @@
+"""What a study is refused for before its first trial, besides what a single recipe is."""
+
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from projects import Project
+from trimtab import config
+from trimtab.data.arrays import Problem
+from trimtab.errors import ConfigError
+from trimtab.overrides import overrides
+from trimtab.stages import unpack
+from trimtab.stages.sweep import preflight, swept
+from trimtab.trial.train import check
+
+
+class Own(pl.LightningModule):
+    """Trains by itself."""
+
+    def __init__(self, shape: tuple[int, ...], outputs: int, lr: float) -> None:
+        super().__init__()
+        self.layer, self.lr = nn.Linear(shape[0], outputs), lr
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.layer(x)
+        return outputs
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return nn.functional.cross_entropy(self(batch[0]), batch[1])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), self.lr)
+
+
+@pytest.fixture
+def prepared(project: Project) -> Project:
+    (project.root / "conf/model/own.yaml").write_text(
+        f"_target_: {__name__}.Own\n_partial_: true\nlr: 0.1\n", encoding="utf-8"
+    )
+    (project.root / "conf/search/own.yaml").write_text(
+        'knobs:\n  model.lr: {values: "interval(0.1, 1.0)", role: nuisance}\n', encoding="utf-8"
+    )
+    project.stage("prepare")
+    return project
+
+
+def checked(*typed: str) -> dict[str, str]:
+    given = overrides([*typed, "tracking=none"])
+    cfg = config.compose(given)
+    searched = swept(cfg, given)
+    preflight(cfg, searched)
+    return searched
+
+
+def test_knobs_that_would_have_no_effect_or_no_meaning(prepared: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(checked("model=own")) == ["model.lr"]
+    assert "the model is a LightningModule and trains by its own loss and optimizer" in capsys.readouterr().out
+    for typed in ("optimizer.lr=0.1,0.2", "schedule=constant,cosine", "regularisation.l2=0,1"):
+        name = typed.partition("=")[0]
+        with pytest.raises(ConfigError, match=rf"the study searches '{name}', but the model is a LightningModule"):
+            checked("model=own", typed)
+        assert name in checked("model=linear", typed)
+    assert capsys.readouterr().out == ""
+    assert "training.batch_size" in checked("model=own", "training.batch_size=16,all")
+    assert "training.batch_size" not in checked("training.batch_size=auto")
+    with pytest.raises(ConfigError, match=r"searches training.batch_size=auto among other values"):
+        checked("training.batch_size=16,auto")
+
+
+def test_a_fixed_knob_is_not_searched(prepared: Project) -> None:
+    assert "optimizer.lr" in checked()
+    assert "optimizer.lr" not in checked("optimizer.lr=0.1")
+
+
+@pytest.mark.parametrize(
+    ("typed", "fragment"),
+    [
+        ("training.batch_size=most", "training.batch_size must be a whole number, all or auto but is 'most'"),
+        ("training.batch_size=1.5", "training.batch_size must be a whole number but is 1.5"),
+        ("regularisation.clip_norm=-1", "regularisation.clip_norm must be a finite number of at least 0 but is -1.0"),
+        ("schedule.warmup=1.5", "schedule.warmup must be at least 0 and below 1 but is 1.5"),
+        ("optimizer._target_=torch.optim.Adan", "optimizer._target_=torch.optim.Adan cannot be built"),
+        ("optimizer._target_=trimtab.trial.optimizers.adan", "cannot be built: "),
+        ("+optimizer.rho=1", "unexpected keyword argument 'rho'"),
+        ("model._target_=torch.nn.Linear", "the model must be callable as model(shape, outputs, …)"),
+    ],
+)
+def test_bad_settings_end_in_a_sentence(typed: str, fragment: str, project: Project) -> None:
+    problem = Problem("classification", (64,), 10, tuple("0123456789"), 0.0, 1.0, None)
+    with pytest.raises(ConfigError) as e:
+        check(unpack.recipe(config.compose(overrides([typed]))), problem)
+    assert fragment in str(e.value)
