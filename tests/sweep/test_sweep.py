@@ -347,7 +347,7 @@ def test_an_orphan_that_was_started_ten_times_is_poison(app: App, sweep: Sweep) 
     ends = [i for i, line in enumerate(lines) if '"op_code":6' in line]
     path.write_text("\n".join(lines[: ends[-1]]) + "\n")
     with lock(app.out):
-        journal = Journal(app.out, "", "minimize", {})
+        journal = Journal(app.out, "", ["minimize"], {})
         for _ in range(9):
             journal.start(journal.trials[3])
     sweep(objective, FEW)

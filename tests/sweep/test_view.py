@@ -42,7 +42,7 @@ def finished(number: int) -> optuna.trial.FrozenTrial:
 def test_the_last_outcomes_are_hidden_even_if_they_are_known(
     lag: int, number: int, complete: int, running: int
 ) -> None:
-    view, witness = View("minimize", lag), Witness()
+    view, witness = View(["minimize"], lag), Witness()
     trials = [finished(n) for n in range(number)]
     for trial in trials:
         view.show(trial)

@@ -15,7 +15,7 @@ class TrimtabSweeperConf:
     _target_: str = "hydra_plugins.trimtab_sweeper.trimtab_sweeper.TrimtabSweeper"
     sampler: Any = MISSING
     executor: Any = MISSING
-    direction: str = "minimize"
+    direction: Any = "minimize"
     n_trials: int = 20
     n_jobs: int = 1
     lag: int = 8

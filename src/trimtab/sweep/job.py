@@ -16,12 +16,15 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, env_override, 
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from trimtab import errors
 from trimtab.errors import Diverged, TrimtabError, outage
-from trimtab.sweep.context import taking_notes
+from trimtab.sweep.context import Notes, Orders, taking_notes
 from trimtab.sweep.job_output import own_console, own_logging, write_hydra_files
-from trimtab.sweep.outcome import Failed, Outcome, judge, one_line
+from trimtab.sweep.outcome import Failed, Outcome, Pruned, judge, one_line, pruned
+from trimtab.sweep.settings import directions
 
 log = logging.getLogger(__name__)
+_NONE = Orders()
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Job:
         """A job that can be pickled into another process."""
         return cls(task, context, Singleton.get_state())
 
-    def __call__(self, cfg: DictConfig) -> Outcome:
+    def __call__(self, cfg: DictConfig, orders: Orders = _NONE) -> Outcome:
         """Runs the task with `cfg`.
 
         Raises:
@@ -58,15 +61,16 @@ class Job:
             if cfg.hydra.output_subdir is not None:
                 write_hydra_files(cfg, folder / cfg.hydra.output_subdir)
             with env_override(cfg.hydra.job.env_set), _directory(folder if cfg.hydra.job.chdir else None):
-                return self._run(cfg)
+                return self._run(cfg, orders)
 
-    def _run(self, cfg: DictConfig) -> Outcome:
+    def _run(self, cfg: DictConfig, orders: Orders) -> Outcome:
         """The task between Hydra's callbacks."""
         task_cfg = _without_hydra(cfg)
         job = JobReturn(list(cfg.hydra.overrides.task), task_cfg, cfg, str(Path.cwd()), str(cfg.hydra.job.name))
         self.context.callbacks.on_job_start(config=cfg, task_function=self.task)
         try:
-            outcome, job.return_value = _judged(self.task, task_cfg)
+            objectives = len(directions(cfg.hydra.sweeper.direction))
+            outcome, job.return_value = _judged(self.task, task_cfg, objectives, orders)
             job.status = JobStatus.COMPLETED
         except _Failure as e:
             outcome, job.return_value = e.outcome, e.__cause__
@@ -139,8 +143,8 @@ class _Failure(Exception):
         self.outcome = outcome
 
 
-def _judged(task: TaskFunction, cfg: DictConfig) -> tuple[Outcome, Any]:
-    """Runs the task: its outcome and what it returned.
+def _judged(task: TaskFunction, cfg: DictConfig, objectives: int, orders: Orders) -> tuple[Outcome, Any]:
+    """Runs the task: its outcome and what it returned, or told last if it was pruned.
 
     Raises:
         Outage: the task raised it, or something that came from it.
@@ -148,7 +152,7 @@ def _judged(task: TaskFunction, cfg: DictConfig) -> tuple[Outcome, Any]:
         _Failure: the task raised anything else.
     """
     begun = time.perf_counter()
-    with taking_notes() as notes:
+    with taking_notes(orders.rule) as notes:
         try:
             returned = task(cfg)
         except (Exception, SystemExit) as e:
@@ -156,9 +160,19 @@ def _judged(task: TaskFunction, cfg: DictConfig) -> tuple[Outcome, Any]:
                 # Itself: what it is wrapped in would lose it on the way out of a worker. Not logged: the sweep says it,
                 # and on a full disk the log's handlers fail too.
                 raise outside from outside.__cause__
-            log.error("the trial failed", exc_info=True)
-            raise _Failure(_failure(e, time.perf_counter() - begun)) from e
-    return judge(returned, notes, time.perf_counter() - begun), returned
+            if not (notes.pruned or isinstance(e, errors.Pruned)):
+                log.error("the trial failed", exc_info=True)
+                raise _Failure(_failure(e, time.perf_counter() - begun)) from e
+            return _pruned(notes, str(e), time.perf_counter() - begun)
+    if notes.pruned:
+        return _pruned(notes, notes.pruned, time.perf_counter() - begun)
+    return judge(returned, notes, time.perf_counter() - begun, objectives), returned
+
+
+def _pruned(notes: Notes, reason: str, seconds: float) -> tuple[Outcome, float | None]:
+    """Once the rule has spoken, what the task does about it (raise, wrap, return a number) changes nothing."""
+    outcome = pruned(notes, notes.pruned or reason or "the task pruned itself", seconds)
+    return outcome, outcome.value if isinstance(outcome, Pruned) else None
 
 
 def _failure(error: BaseException, seconds: float) -> Failed:

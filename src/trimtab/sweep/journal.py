@@ -20,7 +20,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from trimtab.errors import DiskError, SweepError
-from trimtab.sweep.outcome import Completed, Outcome
+from trimtab.sweep.outcome import Completed, Failed, Outcome, Pruned
 from trimtab.sweep.settings import Direction
 
 log = logging.getLogger(__name__)
@@ -149,11 +149,13 @@ class Journal:
     Args:
         directory: the study's; `lock` must be held.
         name: the study's name, used when it is new.
-        direction: of its objective.
+        directions: of its objectives.
         attributes: kept with a new study; those of an old one stay as they are.
     """
 
-    def __init__(self, directory: Path, name: str, direction: Direction, attributes: Mapping[str, Any]) -> None:
+    def __init__(
+        self, directory: Path, name: str, directions: Sequence[Direction], attributes: Mapping[str, Any]
+    ) -> None:
         self._file = JournalFile(directory / FILE, repair=True)
         self.storage = JournalStorage(self._file)
         studies = self.storage.get_all_studies()
@@ -161,7 +163,7 @@ class Journal:
             self.study_id = (
                 studies[0]._study_id
                 if studies
-                else self.storage.create_new_study([StudyDirection[direction.upper()]], name)
+                else self.storage.create_new_study([StudyDirection[d.upper()] for d in directions], name)
             )
             known = self.storage.get_study_user_attrs(self.study_id)
             for key in attributes.keys() - known.keys():
@@ -191,12 +193,24 @@ class Journal:
                 self.storage.set_trial_intermediate_value(key, step, value)
             self.storage.set_trial_user_attr(key, "facts", dict(outcome.facts))
             self.storage.set_trial_user_attr(key, "seconds", round(outcome.seconds, 3))
-            if isinstance(outcome, Completed):
-                self.storage.set_trial_state_values(key, TrialState.COMPLETE, [outcome.value])
-            else:
+            if not isinstance(outcome, Failed):
+                for name, excess in sorted(outcome.constraints.items()):
+                    self.storage.set_trial_system_attr(key, f"constraints:{name}", excess)
+            if not isinstance(outcome, Completed):
                 self.storage.set_trial_user_attr(key, "reason", outcome.reason)
-                self.storage.set_trial_state_values(key, TrialState.FAIL)
+            self.storage.set_trial_state_values(key, *_end(outcome))
         return self.storage.get_trial(key)
+
+
+def _end(outcome: Outcome) -> tuple[TrialState, tuple[float, ...] | None]:
+    """State and values of a trial that ended so; a pruned one has its last report, as in Optuna."""
+    match outcome:
+        case Completed(values=values):
+            return TrialState.COMPLETE, values
+        case Pruned(value=value):
+            return TrialState.PRUNED, None if value is None else (value,)
+        case Failed():
+            return TrialState.FAIL, None
 
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

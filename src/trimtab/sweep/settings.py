@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from trimtab.errors import SweepError
 
 if TYPE_CHECKING:
     from trimtab.sweep.executors import Executor
+    from trimtab.sweep.pruners import Pruner
     from trimtab.sweep.samplers import Sampler
 
 Direction = Literal["minimize", "maximize"]
@@ -20,7 +21,7 @@ class Settings:
     Attributes:
         sampler: who proposes the next trial.
         executor: given the number of workers, makes what trials run on.
-        direction: whether small or large objectives are good.
+        direction: whether small or large objectives are good; a list of it for several objectives.
         n_trials: total of the study, trial 0 included; raising it continues the study.
         n_jobs: trials that run at once; the table does not depend on it.
         lag: trial n sees the outcomes of trials up to n - lag; more workers than that would idle.
@@ -31,6 +32,8 @@ class Settings:
         ignore: dotted keys that may change without making it another study.
         study_name: the study's name; its fingerprint when null.
         callbacks: objects with `started(study)`, `finished(study, trial)`, `ended(study)`.
+        pruner: which trials end early, judged by what they `report`.
+        prune_baseline: whether trial 0 may be pruned as well.
         max_starts: starts without an end after which a trial counts as failed.
         progress: `live` (a table), `quiet` (a line now and then), `none`, or `auto`.
         dry_run: show what would run, and run nothing.
@@ -38,7 +41,7 @@ class Settings:
 
     sampler: "Sampler"
     executor: "Callable[[int], Executor]"
-    direction: Direction = "minimize"
+    direction: Direction | Sequence[Direction] = "minimize"
     n_trials: int = 20
     n_jobs: int = 1
     lag: int = 8
@@ -49,6 +52,8 @@ class Settings:
     ignore: Sequence[str] = ()
     study_name: str | None = None
     callbacks: Sequence[Any] = ()
+    pruner: "Pruner | None" = None
+    prune_baseline: bool = False
     max_starts: int = 10
     progress: Literal["auto", "live", "quiet", "none"] = "auto"
     dry_run: bool = False
@@ -59,9 +64,24 @@ class Settings:
                 raise SweepError(
                     f"hydra.sweeper.{name} must be positive but is {getattr(self, name)}; set it to 1 or more"
                 )
-        self._one_of("direction", ("minimize", "maximize"))
+        for direction in self.directions or ("",):
+            if direction not in ("minimize", "maximize"):
+                raise SweepError(
+                    f"hydra.sweeper.direction is {self.direction!r}; it can be minimize, maximize or a list of these, "
+                    "one per objective"
+                )
         self._one_of("progress", ("auto", "live", "quiet", "none"))
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """One per objective."""
+        return directions(self.direction)
 
     def _one_of(self, name: str, allowed: tuple[str, ...]) -> None:
         if getattr(self, name) not in allowed:
             raise SweepError(f"hydra.sweeper.{name} is {getattr(self, name)!r}; it can be {', '.join(allowed)}")
+
+
+def directions(direction: Any) -> tuple[Direction, ...]:
+    """`hydra.sweeper.direction`, one or several, as a tuple."""
+    return (cast("Direction", direction),) if isinstance(direction, str) else tuple(direction)

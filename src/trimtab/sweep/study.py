@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from trimtab.errors import SweepError
 from trimtab.sweep.journal import FILE, Journal, JournalFile
+from trimtab.sweep.pareto import excess, layers, losses
 from trimtab.sweep.settings import Direction
 
 Value = None | bool | int | float | str
@@ -21,7 +22,8 @@ class Study:
     Attributes:
         directory: where journal, tables and the trials' folders lie.
         name: the study's name, by default its fingerprint.
-        direction: whether small or large objectives are good.
+        directions: whether small or large values are good, one per objective.
+        direction: the first of them, for studies of one objective.
         attributes: `fingerprint`, `pieces`, `knobs` (kind, range, role, condition by name), `seed`.
     """
 
@@ -30,8 +32,10 @@ class Study:
         self._id = study_id
         self.directory = directory
         self.name: str = storage.get_study_name_from_id(study_id)
-        maximize = storage.get_study_directions(study_id)[0] == StudyDirection.MAXIMIZE
-        self.direction: Direction = "maximize" if maximize else "minimize"
+        self.directions: tuple[Direction, ...] = tuple(
+            "maximize" if d == StudyDirection.MAXIMIZE else "minimize" for d in storage.get_study_directions(study_id)
+        )
+        self.direction: Direction = self.directions[0]
         self.attributes: Mapping[str, Any] = storage.get_study_user_attrs(study_id)
 
     @classmethod
@@ -51,18 +55,31 @@ class Study:
 
     @property
     def ranked(self) -> list[FrozenTrial]:
-        """The completed trials, the best first; of equal ones the lower number first."""
-        return sorted((t for t in self.trials if t.state == TrialState.COMPLETE), key=self.rank)
+        """The completed trials, the best first; of equal ones the lower number first.
+
+        Those that break a constraint come last. Several objectives: by layers, the Pareto front first.
+        """
+        completed = [t for t in self.trials if t.state == TrialState.COMPLETE]
+        if len(self.directions) == 1:
+            return sorted(completed, key=self.rank)
+        ranks = layers(completed, self.directions)
+        return [t for _, t in sorted(zip(ranks, completed, strict=True), key=lambda pair: (pair[0], pair[1].number))]
 
     @property
     def best(self) -> FrozenTrial | None:
-        """The first of `ranked`."""
-        return next(iter(self.ranked), None)
+        """The first of `ranked`; None too with several objectives, or if every trial breaks a constraint."""
+        first = next(iter(self.ranked), None)
+        return first if first is not None and len(self.directions) == 1 and not excess(first) else None
 
-    def rank(self, trial: FrozenTrial) -> tuple[float, int]:
-        """What sorts a completed trial: less is better."""
-        value = trial.value or 0.0
-        return (-value if self.direction == "maximize" else value, trial.number)
+    @property
+    def front(self) -> list[FrozenTrial]:
+        """The completed trials that keep their constraints and that no other beats in every objective."""
+        completed = [t for t in self.trials if t.state == TrialState.COMPLETE and not excess(t)]
+        return [t for t, rank in zip(completed, layers(completed, self.directions), strict=True) if rank == 0]
+
+    def rank(self, trial: FrozenTrial) -> tuple[float, float, int]:
+        """What sorts a completed trial of a study with one objective: less is better."""
+        return (excess(trial), *losses(trial, self.directions), trial.number)  # type: ignore[return-value]
 
     @property
     def baseline(self) -> FrozenTrial | None:

@@ -22,7 +22,7 @@ class Supply:
     def __init__(self, journal: Journal, plan: Plan, settings: Settings, total: int) -> None:
         self._journal, self._plan, self._settings = journal, plan, settings
         self._total = total
-        self._view = View(settings.direction, settings.lag)
+        self._view = View(settings.directions, settings.lag)
         self._ready: deque[FrozenTrial] = deque()
         self._starts: Counter[int] = Counter()
         for trial in journal.trials:

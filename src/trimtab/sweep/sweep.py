@@ -168,7 +168,7 @@ def _open(ready: Sweep) -> Journal:
     return Journal(
         ready.directory,
         name,
-        ready.settings.direction,
+        ready.settings.directions,
         {
             "fingerprint": digest(ready.pieces),
             "pieces": ready.pieces,
@@ -192,7 +192,7 @@ def _write(study: Study) -> None:
 
 
 def _refuse_failure(study: Study) -> None:
-    if study.finished and study.best is None:
+    if study.finished and not study.ranked:
         reason, count = next(iter(study.failures.items()))
         raise SweepError(
             f"all {len(study.finished)} trials failed, {count} of them by: {reason}; the trials' "

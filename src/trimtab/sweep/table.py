@@ -17,20 +17,21 @@ Row = dict[str, str]
 def table(study: Study) -> list[Row]:
     """A row of text cells per finished trial, sorted by number.
 
-    Columns: number, state, value, what tasks recorded, seed, params.<knob>; empty where a trial
-    has none.
+    Columns: number, state, value (values.0, values.1, … of several objectives), what tasks recorded,
+    constraint.<name>, seed, params.<knob>; empty where a trial has none.
     """
     trials = study.finished
     recorded = sorted({name for t in trials for name in facts(t)})
+    limited = sorted({name for t in trials for name in t.constraints})
     knobs = sorted({name for t in trials for name in params(t)})
-    return [_row(t, recorded, knobs) for t in trials]
+    return [_row(t, _objectives(study), recorded, limited, knobs) for t in trials]
 
 
 def write_table(study: Study, path: Path) -> None:
     """Writes the table of a study to `path`, whole or not at all."""
     rows = table(study)
     text = io.StringIO()
-    header = list(rows[0]) if rows else ["number", "state", "value", "seed"]
+    header = list(rows[0]) if rows else ["number", "state", *_objectives(study), "seed"]
     writer = csv.DictWriter(text, header, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
@@ -38,19 +39,31 @@ def write_table(study: Study, path: Path) -> None:
 
 
 def write_best(study: Study, path: Path) -> None:
-    """Writes the best trial as the official Optuna sweeper does; nothing if none completed."""
-    if (best := study.best) is not None:
+    """Writes the best trial, or the Pareto front, as the official Optuna sweeper does; nothing if none completed."""
+    found: dict[str, Any] | None = None
+    if len(study.directions) > 1:
+        solutions = [{"params": params(t), "values": list(t.values)} for t in study.front]
+        found = {"name": "optuna", "solutions": solutions} if solutions else None
+    elif (best := study.best) is not None:
         found = {"name": "optuna", "best_params": params(best), "best_value": best.value}
+    if found is not None:
         write_text(path, OmegaConf.to_yaml(OmegaConf.create(found)))
 
 
-def _row(trial: FrozenTrial, recorded: list[str], knobs: list[str]) -> Row:
+def _objectives(study: Study) -> list[str]:
+    """Columns of the objectives, named as Optuna's dataframe does."""
+    count = len(study.directions)
+    return ["value"] if count == 1 else [f"values.{i}" for i in range(count)]
+
+
+def _row(trial: FrozenTrial, objectives: list[str], recorded: list[str], limited: list[str], knobs: list[str]) -> Row:
     noted, chosen = facts(trial), params(trial)
     return {
         "number": str(trial.number),
         "state": trial.state.name,
-        "value": "" if trial.value is None else repr(trial.value),
+        **dict(zip(objectives, map(repr, trial.values) if trial.values else [""] * len(objectives), strict=True)),
         **{name: _cell(noted, name) for name in recorded},
+        **{f"constraint.{name}": _cell(dict(trial.constraints), name) for name in limited},
         "seed": str(trial.user_attrs["seed"]),
         **{f"params.{name}": _cell(chosen, name) for name in knobs},
     }
