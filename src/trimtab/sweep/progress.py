@@ -22,7 +22,7 @@ class Quiet:
     def __init__(self, total: int, workers: int) -> None:
         self.total, self.workers = total, workers
         self._begun = self._said = time.monotonic()
-        self._before = self._done = self._failed = 0
+        self._before = self._done = self._failed = self._pruned = 0
         self._best: FrozenTrial | None = None
         self._front: list[FrozenTrial] = []
 
@@ -30,6 +30,7 @@ class Quiet:
         """Counts what is there already."""
         self._before = self._done = len(study.finished)
         self._failed = sum(t.state == TrialState.FAIL for t in study.trials)
+        self._pruned = sum(t.state == TrialState.PRUNED for t in study.trials)
         self._best, self._front = study.best, study.front if len(study.directions) > 1 else []
         self._begun = self._said = time.monotonic()
         rest = max(0, self.total - self._done)
@@ -40,6 +41,7 @@ class Quiet:
         """Counts one more."""
         self._done += 1
         self._failed += trial.state == TrialState.FAIL
+        self._pruned += trial.state == TrialState.PRUNED
         if trial.state == TrialState.COMPLETE:
             if len(study.directions) == 1:
                 self._best = min(trial, self._best or trial, key=study.rank)
@@ -59,7 +61,8 @@ class Quiet:
 
     def line(self, study: Study) -> str:
         """How far, how well, how long."""
-        failed = f", {self._failed} failed" if self._failed else ""
+        failed = f", {self._pruned} pruned" if self._pruned else ""
+        failed += f", {self._failed} failed" if self._failed else ""
         text = f"{self._done} of {max(self.total, self._done)} trials done{failed}{self._found(study)}"
         left = self._left_s()
         return f"{text}, {duration(left)} left" if left else text

@@ -29,6 +29,10 @@ class Settings:
         seed_key: dotted key of the configuration that each trial's own seed is put into.
         baseline: whether trial 0 runs without swept overrides.
         params: knobs, in Hydra's override grammar or as `{values, role, when}`.
+        try_first: points to run after the baseline and before the sampler is asked: mappings from knobs to values.
+        warm_start: directory of an earlier study to learn from.
+        custom_search_space: dotted name of a function `(cfg, trial) → None` that suggests further knobs.
+        max_failure_rate: share of the trials that may fail before the sweep gives up.
         ignore: dotted keys that may change without making it another study.
         study_name: the study's name; its fingerprint when null.
         callbacks: objects with `started(study)`, `finished(study, trial)`, `ended(study)`.
@@ -49,6 +53,10 @@ class Settings:
     seed_key: str | None = None
     baseline: bool = True
     params: Any = field(default_factory=dict)
+    try_first: Any = ()
+    warm_start: str | None = None
+    custom_search_space: str | None = None
+    max_failure_rate: float = 1.0
     ignore: Sequence[str] = ()
     study_name: str | None = None
     callbacks: Sequence[Any] = ()
@@ -64,13 +72,33 @@ class Settings:
                 raise SweepError(
                     f"hydra.sweeper.{name} must be positive but is {getattr(self, name)}; set it to 1 or more"
                 )
+        if not 0 <= self.max_failure_rate <= 1:
+            raise SweepError(f"hydra.sweeper.max_failure_rate is {self.max_failure_rate}; give a share from 0 to 1")
         for direction in self.directions or ("",):
             if direction not in ("minimize", "maximize"):
                 raise SweepError(
                     f"hydra.sweeper.direction is {self.direction!r}; it can be minimize, maximize or a list of these, "
                     "one per objective"
                 )
+        if self.pruner is not None:
+            self.pruner.check()
+            if len(self.directions) > 1 and not self.pruner.idle:
+                raise SweepError(
+                    "a pruner compares one objective, but hydra.sweeper.direction names "
+                    f"{len(self.directions)}; take hydra/sweeper/pruner=none"
+                )
         self._one_of("progress", ("auto", "live", "quiet", "none"))
+
+    @property
+    def sampler_seed(self) -> int:
+        """What the sampler draws from: its own seed, or the study's."""
+        own: int | None = getattr(self.sampler, "seed", None)
+        return self.seed if own is None else own
+
+    @property
+    def before(self) -> int:
+        """Trials that come before the sampler is asked: the baseline and the points to try first."""
+        return int(self.baseline) + len(self.try_first)
 
     @property
     def directions(self) -> tuple[Direction, ...]:

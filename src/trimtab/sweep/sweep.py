@@ -193,6 +193,11 @@ def _write(study: Study) -> None:
 
 def _refuse_failure(study: Study) -> None:
     if study.finished and not study.ranked:
+        if not study.failures:
+            raise SweepError(
+                f"all {len(study.finished)} trials were pruned, so there is no best one; loosen hydra.sweeper.pruner, "
+                "or leave the baseline alone with hydra.sweeper.prune_baseline=false"
+            )
         reason, count = next(iter(study.failures.items()))
         raise SweepError(
             f"all {len(study.finished)} trials failed, {count} of them by: {reason}; the trials' "

@@ -18,7 +18,7 @@ def table(study: Study) -> list[Row]:
     """A row of text cells per finished trial, sorted by number.
 
     Columns: number, state, value (values.0, values.1, … of several objectives), what tasks recorded,
-    constraint.<name>, seed, params.<knob>; empty where a trial has none.
+    constraint.<name>, seed, params.<knob>; empty where a trial has none. A pruned trial's value is its last report.
     """
     trials = study.finished
     recorded = sorted({name for t in trials for name in facts(t)})
