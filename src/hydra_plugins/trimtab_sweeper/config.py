@@ -15,6 +15,7 @@ class TrimtabSweeperConf:
         default_factory=lambda: [{"sampler": "tpe"}, {"pruner": "none"}, {"executor": "inline"}, "_self_"]
     )
     _target_: str = "hydra_plugins.trimtab_sweeper.trimtab_sweeper.TrimtabSweeper"
+    _recursive_: bool = False  # nodes are built at the sweep's own door, which says what is wrong with them
     sampler: Any = MISSING
     executor: Any = MISSING
     direction: Any = "minimize"
@@ -24,12 +25,24 @@ class TrimtabSweeperConf:
     seed: int = 0
     seed_key: str | None = None
     baseline: bool = True
-    params: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] | None = field(default_factory=dict)
+    try_first: list[Any] = field(default_factory=list)
+    warm_start: str | None = None
+    custom_search_space: str | None = None
+    max_failure_rate: float = 1.0
     ignore: list[str] = field(default_factory=list)
     study_name: str | None = None
     callbacks: list[Any] = field(default_factory=list)
     pruner: Any = MISSING
     prune_baseline: bool = False
+    schedule: str = "reproducible"
+    minutes: float | None = None
+    target: float | None = None
+    timeout_s: float | None = None
+    retries: int = 1
+    give_up_after: int = 5
+    storage: str | None = None
+    keep_trials: int | None = None
     max_starts: int = 10
     progress: str = "auto"
     dry_run: bool = False
@@ -170,6 +183,7 @@ class AshaConf:
     min_step: int = 1
     max_step: int | None = None
     reduction_factor: int = 3
+    pause: bool = False
 
 
 @dataclass
@@ -180,6 +194,7 @@ class HyperbandConf:
     min_step: int = 1
     max_step: int | None = None
     reduction_factor: int = 3
+    pause: bool = False
 
 
 @dataclass
@@ -196,6 +211,30 @@ class ProcessesConf:
 
     _target_: str = "trimtab.sweep.executors.Processes"
     _partial_: bool = True
+    threads: int | None = None
+
+
+@dataclass
+class RayConf:
+    """Trials run as tasks of a ray cluster, or of one started here. Take it for a cluster that ray already runs on."""
+
+    _target_: str = "trimtab.sweep.on_ray.Ray"
+    _partial_: bool = True
+    address: str | None = None
+    cpus: float = 1
+    gpus: float = 0
+    resources: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class SubmititConf:
+    """Trials run as SLURM jobs of their own. Take it for trials of at least some minutes."""
+
+    _target_: str = "trimtab.sweep.on_submitit.Submitit"
+    _partial_: bool = True
+    folder: str = "${hydra.sweep.dir}/.submitit"
+    cluster: str = "slurm"
+    parameters: dict[str, Any] = field(default_factory=dict)
 
 
 def _register() -> None:
@@ -223,7 +262,12 @@ def _register() -> None:
             "asha": AshaConf,
             "hyperband": HyperbandConf,
         },
-        "hydra/sweeper/executor": {"inline": InlineConf, "processes": ProcessesConf},
+        "hydra/sweeper/executor": {
+            "inline": InlineConf,
+            "processes": ProcessesConf,
+            "ray": RayConf,
+            "submitit": SubmititConf,
+        },
     }
     for group, names in options.items():
         for name, node in names.items():

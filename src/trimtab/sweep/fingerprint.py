@@ -30,7 +30,8 @@ def fingerprint(cfg: DictConfig) -> str:
     loader = GlobalHydra.instance().config_loader()
     sweeper = plain(cfg.hydra.sweeper)
     wishes = parse(sweeper["params"], written(cfg.hydra.overrides.task), loader)
-    return digest(pieces(plan(wishes, Composer(loader, cfg), sweeper["try_first"], sweeper["custom_search_space"]), sweeper))
+    planned = plan(wishes, Composer(loader, cfg), sweeper["try_first"], sweeper["custom_search_space"])
+    return digest(pieces(planned, sweeper))
 
 
 def digest(pieces: Pieces) -> str:
@@ -61,7 +62,7 @@ def pieces(plan: Plan, sweeper: Mapping[str, Any]) -> Pieces:
             "warm_start": sweeper["warm_start"],
             "custom_search_space": source(sweeper["custom_search_space"]),
         },
-        "study": {k: sweeper[k] for k in ("direction", "seed", "lag", "seed_key")},
+        "study": _study(sweeper),
     }
 
 
@@ -102,6 +103,12 @@ def _pruner(sweeper: Mapping[str, Any]) -> Pieces:
     if str(pruner.get("_target_", "")).endswith(".Never") or not pruner:
         return {}
     return {"pruner": {f"pruner.{k}": v for k, v in pruner.items()} | {"prune_baseline": sweeper["prune_baseline"]}}
+
+
+def _study(sweeper: Mapping[str, Any]) -> dict[str, Any]:
+    """Under `async` there is no lag."""
+    kept = {k: sweeper[k] for k in ("direction", "seed", "seed_key")}
+    return kept | ({"schedule": "async"} if sweeper["schedule"] == "async" else {"lag": sweeper["lag"]})
 
 
 def _baseline(plan: Plan) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class Settings:
 
     Attributes:
         sampler: who proposes the next trial.
-        executor: given the number of workers, makes what trials run on.
+        executor: given the number of workers, and `timeout_s` if there is one, makes what trials run on.
         direction: whether small or large objectives are good; a list of it for several objectives.
         n_trials: total of the study, trial 0 included; raising it continues the study.
         n_jobs: trials that run at once; the table does not depend on it.
@@ -38,13 +38,23 @@ class Settings:
         callbacks: objects with `started(study)`, `finished(study, trial)`, `ended(study)`.
         pruner: which trials end early, judged by what they `report`.
         prune_baseline: whether trial 0 may be pruned as well.
+        schedule: `reproducible` (trial n sees what `lag` allows, whoever was faster) or `async` (whoever is free asks, and
+            sees all that has ended).
+        minutes: the study gets no further trials after so many minutes of sweeping, over all calls.
+        target: the study gets no further trials once one is as good as this.
+        timeout_s: seconds that a trial may run.
+        retries: how often a trial is run again after it crashed or timed out; divergence, want of memory and bad input
+            are never tried again.
+        give_up_after: if so many first trials fail by the same error, the sweep ends; 0 is never.
+        storage: `postgresql://…` for a study shared by machines; null is a journal file in the sweep's directory.
+        keep_trials: how many of the best trials keep their directories; null is all.
         max_starts: starts without an end after which a trial counts as failed.
         progress: `live` (a table), `quiet` (a line now and then), `none`, or `auto`.
         dry_run: show what would run, and run nothing.
     """
 
     sampler: "Sampler"
-    executor: "Callable[[int], Executor]"
+    executor: "Callable[..., Executor]"
     direction: Direction | Sequence[Direction] = "minimize"
     n_trials: int = 20
     n_jobs: int = 1
@@ -62,6 +72,14 @@ class Settings:
     callbacks: Sequence[Any] = ()
     pruner: "Pruner | None" = None
     prune_baseline: bool = False
+    schedule: Literal["reproducible", "async"] = "reproducible"
+    minutes: float | None = None
+    target: float | None = None
+    timeout_s: float | None = None
+    retries: int = 1
+    give_up_after: int = 5
+    storage: str | None = None
+    keep_trials: int | None = None
     max_starts: int = 10
     progress: Literal["auto", "live", "quiet", "none"] = "auto"
     dry_run: bool = False
@@ -88,6 +106,18 @@ class Settings:
                     f"{len(self.directions)}; take hydra/sweeper/pruner=none"
                 )
         self._one_of("progress", ("auto", "live", "quiet", "none"))
+        self._one_of("schedule", ("reproducible", "async"))
+        for name in ("minutes", "timeout_s", "keep_trials"):
+            if (given := getattr(self, name)) is not None and not given > 0:
+                raise SweepError(f"hydra.sweeper.{name} must be positive but is {given}; null is no limit")
+        for name in ("retries", "give_up_after"):
+            if getattr(self, name) < 0:
+                raise SweepError(f"hydra.sweeper.{name} cannot be negative but is {getattr(self, name)}; 0 is never")
+        if self.target is not None and len(self.directions) > 1:
+            raise SweepError(
+                f"hydra.sweeper.target is of one objective, but hydra.sweeper.direction names {len(self.directions)}; "
+                "leave target null"
+            )
 
     @property
     def sampler_seed(self) -> int:
