@@ -18,12 +18,27 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from trimtab import errors
 from trimtab.errors import Diverged, TrimtabError, outage
+from trimtab.sweep.checkpoints import checkpointed, keep
 from trimtab.sweep.context import Notes, Orders, taking_notes
 from trimtab.sweep.job_output import own_console, own_logging, write_hydra_files
+from trimtab.sweep.memory import complaint, ran_out
 from trimtab.sweep.outcome import Failed, Outcome, Pruned, judge, one_line, pruned
 from trimtab.sweep.settings import directions
 
 log = logging.getLogger(__name__)
+SURE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    NotImplementedError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""What Python raises for a wrong program or value: the same again on every try."""
 _NONE = Orders()
 
 
@@ -152,7 +167,7 @@ def _judged(task: TaskFunction, cfg: DictConfig, objectives: int, orders: Orders
         _Failure: the task raised anything else.
     """
     begun = time.perf_counter()
-    with taking_notes(orders.rule) as notes:
+    with checkpointed(orders.stretch) as folder, taking_notes(orders.rule, folder) as notes:
         try:
             returned = task(cfg)
         except (Exception, SystemExit) as e:
@@ -162,22 +177,28 @@ def _judged(task: TaskFunction, cfg: DictConfig, objectives: int, orders: Orders
                 raise outside from outside.__cause__
             if not (notes.pruned or isinstance(e, errors.Pruned)):
                 log.error("the trial failed", exc_info=True)
-                raise _Failure(_failure(e, time.perf_counter() - begun)) from e
-            return _pruned(notes, str(e), time.perf_counter() - begun)
-    if notes.pruned:
-        return _pruned(notes, notes.pruned, time.perf_counter() - begun)
+                raise _Failure(_failure(e, cfg, time.perf_counter() - begun)) from e
+            return _pruned(notes, str(e), time.perf_counter() - begun, orders)
+        if notes.pruned:
+            return _pruned(notes, notes.pruned, time.perf_counter() - begun, orders)
     return judge(returned, notes, time.perf_counter() - begun, objectives), returned
 
 
-def _pruned(notes: Notes, reason: str, seconds: float) -> tuple[Outcome, float | None]:
+def _pruned(notes: Notes, reason: str, seconds: float, orders: Orders) -> tuple[Outcome, float | None]:
     """Once the rule has spoken, what the task does about it (raise, wrap, return a number) changes nothing."""
-    outcome = pruned(notes, notes.pruned or reason or "the task pruned itself", seconds)
+    paused = bool(notes.pruned) and orders.stretch is not None
+    outcome = pruned(notes, notes.pruned or reason or "the task pruned itself", seconds, paused=paused)
+    if paused:
+        keep(orders.stretch or 0)
     return outcome, outcome.value if isinstance(outcome, Pruned) else None
 
 
-def _failure(error: BaseException, seconds: float) -> Failed:
+def _failure(error: BaseException, cfg: DictConfig, seconds: float) -> Failed:
+    if ran_out(error):
+        return Failed(complaint(cfg), seconds=seconds)
     bad_input = isinstance(error, TrimtabError) and not isinstance(error, Diverged)
     text = str(error) if bad_input else one_line(error)
     if isinstance(error, SystemExit):
         text = f"the task called sys.exit({error.code!r})"
-    return Failed(text, bad_input=bad_input, seconds=seconds)
+    again = not isinstance(error, (TrimtabError, *SURE, SystemExit))
+    return Failed(text, bad_input=bad_input, again=again, seconds=seconds)

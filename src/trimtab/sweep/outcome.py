@@ -30,10 +30,12 @@ class Failed:
     Attributes:
         reason: one line.
         bad_input: a person can mend it by changing the configuration or the data.
+        again: it may have been bad luck, so that another try is worth its time.
     """
 
     reason: str
     bad_input: bool = False
+    again: bool = False
     reports: Mapping[int, float] = field(default_factory=dict)
     facts: Mapping[str, Fact] = field(default_factory=dict)
     seconds: float = 0.0
@@ -45,6 +47,7 @@ class Pruned:
 
     Attributes:
         reason: one line.
+        paused: it may be sent on later, from where it is.
     """
 
     reason: str
@@ -52,6 +55,7 @@ class Pruned:
     facts: Mapping[str, Fact] = field(default_factory=dict)
     seconds: float = 0.0
     constraints: Mapping[str, float] = field(default_factory=dict)
+    paused: bool = False
 
     @property
     def value(self) -> float | None:
@@ -75,15 +79,15 @@ def judge(returned: Any, notes: Notes, seconds: float, objectives: int = 1) -> O
     return Completed(values, reports, facts, seconds, constraints)
 
 
-def pruned(notes: Notes, reason: str, seconds: float) -> Outcome:
-    """The outcome of a task that was pruned."""
+def pruned(notes: Notes, reason: str, seconds: float, *, paused: bool = False) -> Outcome:
+    """The outcome of a task that was pruned or paused."""
     reports = dict(notes.reports)
     try:
         facts = {name: _plain(name, fact) for name, fact in notes.facts.items()}
         constraints = {name: _excess(name, value) for name, value in notes.constraints.items()}
     except ValueError as e:
         return Failed(str(e), reports=reports, seconds=seconds)
-    return Pruned(reason, reports, facts, seconds, constraints)
+    return Pruned(reason, reports, facts, seconds, constraints, paused)
 
 
 def one_line(error: BaseException) -> str:
