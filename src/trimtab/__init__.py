@@ -4,7 +4,7 @@ Importing it is light: a Hydra application that only wants the sweeper needs `re
 """
 
 from trimtab.errors import Pruned
-from trimtab.sweep.context import constraint, record, report
+from trimtab.sweep.context import checkpoint_dir, constraint, record, report
 
-__all__ = ["Pruned", "constraint", "record", "report"]
+__all__ = ["Pruned", "checkpoint_dir", "constraint", "record", "report"]
 __version__ = "0.1.0"

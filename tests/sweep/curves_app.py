@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from random import Random
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from sweep_app import App
 
@@ -30,7 +31,7 @@ APP = """
 import os, signal, time
 from pathlib import Path
 import hydra
-from curves_app import curve, train
+from curves_app import train_on
 from hydra.core.hydra_config import HydraConfig
 
 @hydra.main(config_path="conf", config_name="config", version_base="1.3")
@@ -40,7 +41,7 @@ def main(cfg):
         died.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(cfg.sleep * (1 + cfg.seed % 7))
-    return train(cfg)
+    return train_on(cfg)
 
 if __name__ == "__main__":
     main()
@@ -57,6 +58,20 @@ def train(cfg: DictConfig) -> float:
     values = curve(cfg.x, cfg.seed)
     for step, value in enumerate(values, start=1):
         trimtab.report(step, value)
+    return values[-1]
+
+
+def train_on(cfg: DictConfig) -> float:
+    """As `train`, from where it had paused; writes down every step that it really takes."""
+    values, folder = curve(cfg.x, cfg.seed), trimtab.checkpoint_dir()
+    saved = Path("none") if folder is None else folder / "step"
+    begun = int(saved.read_text()) if saved.exists() else 0
+    for step in range(begun + 1, STEPS + 1):
+        if folder is not None:
+            saved.write_text(str(step))
+        with Path(HydraConfig.get().runtime.output_dir, "steps").open("a") as file:
+            file.write(f"{step} ")
+        trimtab.report(step, values[step - 1])
     return values[-1]
 
 

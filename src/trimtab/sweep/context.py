@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from trimtab.errors import Pruned
@@ -33,9 +34,11 @@ class Orders:
 
     Attributes:
         rule: ends the trial early; None lets it run.
+        stretch: how often it has paused before; None where the rule ends trials rather than pausing them.
     """
 
     rule: Rule | None = None
+    stretch: int | None = None
 
 
 @dataclass
@@ -48,6 +51,7 @@ class Notes:
         constraints: excess over its limit by name, as given to `constraint`.
         rule: ends the trial early; None lets it run.
         pruned: why the rule ended it.
+        checkpoint: see `checkpoint_dir`.
     """
 
     reports: dict[int, float] = field(default_factory=dict)
@@ -55,6 +59,7 @@ class Notes:
     constraints: dict[str, float] = field(default_factory=dict)
     rule: Rule | None = None
     pruned: str = ""
+    checkpoint: Path | None = None
 
     def report(self, step: int, value: float) -> None:
         """See `report`."""
@@ -75,9 +80,9 @@ _current: ContextVar[Notes | None] = ContextVar("trimtab_notes", default=None)
 
 
 @contextmanager
-def taking_notes(rule: Rule | None = None) -> Iterator[Notes]:
+def taking_notes(rule: Rule | None = None, checkpoint: Path | None = None) -> Iterator[Notes]:
     """Collects what the task running inside tells; `rule` may end it early."""
-    notes = Notes(rule=rule)
+    notes = Notes(rule=rule, checkpoint=checkpoint)
     token = _current.set(notes)
     try:
         yield notes
@@ -96,6 +101,16 @@ def report(step: int, value: float) -> None:
     """
     if (notes := _current.get()) is not None:
         notes.report(int(step), float(value))
+
+
+def checkpoint_dir() -> Path | None:
+    """Where a trial that may be paused keeps what it needs to go on: a folder, empty when it starts from zero.
+
+    Write there before each `report`, and begin with what lies there, e.g. the step after the one saved. After a pause
+    or a kill it is as it was at the last pause. None where trials are not paused (`hydra.sweeper.pruner.pause`).
+    """
+    notes = _current.get()
+    return None if notes is None else notes.checkpoint
 
 
 def record(**facts: Fact) -> None:

@@ -6,7 +6,7 @@ finished trials they need one number per step, so that cost and size do not grow
 
 import warnings
 from bisect import insort
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import isnan
@@ -23,14 +23,25 @@ from trimtab.sweep.context import Rule
 from trimtab.sweep.settings import Direction
 
 
-class History(Protocol):
-    """What a pruner keeps of the trials that have ended."""
+class History:
+    """What a pruner keeps of the trials that have ended. This one keeps nothing and lets every trial run.
+
+    Attributes:
+        pauses: whether a rule makes a trial pause rather than end.
+    """
+
+    pauses = False
 
     def learn(self, trial: FrozenTrial) -> None:
-        """A trial has ended; they come in order of number."""
+        """A trial has ended or paused; they come in the same order whatever happens."""
 
-    def rule(self, number: int) -> Rule | None:
-        """What trial `number` is judged by; None lets it run."""
+    def rule(self, number: int, paused_at: int | None = None) -> Rule | None:
+        """What trial `number`, which may have paused before, is judged by; None lets it run."""
+        return None
+
+    def promotions(self) -> Iterable[tuple[int, int]]:
+        """Paused trials that may go on, the most urgent first, each with the step at which it had paused."""
+        return ()
 
 
 class Pruner(Protocol):
@@ -60,7 +71,7 @@ class Never:
 
     def history(self, direction: Direction) -> History:
         """Remembers nothing."""
-        return _Nothing()
+        return History()
 
 
 @dataclass(frozen=True)
@@ -116,7 +127,7 @@ class Threshold:
 
     def history(self, direction: Direction) -> History:
         """Remembers nothing."""
-        return _Nothing(_Criterion(_checked(self._criterion), direction))
+        return _Alone(_Criterion(_checked(self._criterion), direction))
 
     def _criterion(self) -> BasePruner:
         return ThresholdPruner(self.lower, self.upper, self.warmup_steps, self.interval_steps)
@@ -142,11 +153,13 @@ class Patient:
         _checked(self._criterion)
         if self.wrapped is not None:
             self.wrapped.check()
+            if self.wrapped.history("minimize").pauses:
+                raise SweepError("hydra.sweeper.pruner.wrapped cannot pause trials; set its `pause` to false")
 
     def history(self, direction: Direction) -> History:
         """That of the wrapped pruner."""
         own = _Criterion(_checked(self._criterion), direction)
-        return _Nothing(own) if self.wrapped is None else _Both(own, self.wrapped.history(direction))
+        return _Alone(own) if self.wrapped is None else _Both(own, self.wrapped.history(direction))
 
     def _criterion(self) -> BasePruner:
         return PatientPruner(None, self.patience, self.min_delta)
@@ -204,21 +217,18 @@ class _All:
         return all(rule.prunes(reports) for rule in self.rules)
 
 
-class _Nothing:
+class _Alone(History):
     """The history of a pruner that looks at no other trial."""
 
-    def __init__(self, rule: Rule | None = None) -> None:
+    def __init__(self, rule: Rule) -> None:
         self._rule = rule
 
-    def learn(self, trial: FrozenTrial) -> None:
-        """Nothing."""
-
-    def rule(self, number: int) -> Rule | None:
+    def rule(self, number: int, paused_at: int | None = None) -> Rule | None:
         """The same for every trial."""
         return self._rule
 
 
-class _Both:
+class _Both(History):
     """Prunes where a rule and a history's rule do."""
 
     def __init__(self, rule: Rule, history: History) -> None:
@@ -228,13 +238,13 @@ class _Both:
         """See `History`."""
         self._history.learn(trial)
 
-    def rule(self, number: int) -> Rule | None:
+    def rule(self, number: int, paused_at: int | None = None) -> Rule | None:
         """See `History`."""
         other = self._history.rule(number)
         return None if other is None else _All((self._rule, other))
 
 
-class _Medians:
+class _Medians(History):
     """The median report of the completed trials, by step."""
 
     def __init__(self, settings: Median, criterion: BasePruner, direction: Direction) -> None:
@@ -252,7 +262,7 @@ class _Medians:
                 if not isnan(value):
                     insort(self._reports.setdefault(step, []), value)
 
-    def rule(self, number: int) -> Rule | None:
+    def rule(self, number: int, paused_at: int | None = None) -> Rule | None:
         """See `History`."""
         if self._completed < max(1, self._settings.startup_trials):
             return None

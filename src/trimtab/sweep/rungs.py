@@ -1,12 +1,12 @@
 """Successive halving without waiting: at each rung a trial must be among the best 1/eta that got there.
 
-ASHA (Li et al. 2020, https://arxiv.org/abs/1810.05934, its stopping variant) and Hyperband (Li et al. 2018,
-https://jmlr.org/papers/v18/16-558.html) as brackets of it. Optuna's classes keep rungs in the storage while a trial
-runs, which neither a worker without storage nor a rerun could do.
+ASHA (Li et al. 2020, https://arxiv.org/abs/1810.05934; by default its stopping variant, as in Optuna) and Hyperband
+(Li et al. 2018, https://jmlr.org/papers/v18/16-558.html) as brackets of it. Optuna's classes keep rungs in the storage
+while a trial runs, which neither a worker without storage nor a rerun could do.
 """
 
 from bisect import insort
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, count, repeat, takewhile
@@ -29,12 +29,15 @@ class Asha:
         min_step: the first rung; no trial ends before it.
         max_step: the last step that a trial reports, where nobody need be ended any more; None if unknown.
         reduction_factor: eta, the share of trials that a rung lets pass is 1/eta.
+        pause: a trial pauses at each rung and goes on as soon as it is among the best 1/eta there, rather than being
+            judged once by those that came before. For tasks that keep a checkpoint in `trimtab.checkpoint_dir()`.
     """
 
     idle: ClassVar[bool] = False
     min_step: int = 1
     max_step: int | None = None
     reduction_factor: int = 3
+    pause: bool = False
 
     def check(self) -> None:
         """See `Pruner`."""
@@ -45,7 +48,8 @@ class Asha:
 
     def history(self, direction: Direction) -> History:
         """See `Pruner`."""
-        return _Rungs(Ladder(self.min_step, self.reduction_factor, self.max_step), direction)
+        kind = _Pauses if self.pause else _Rungs
+        return kind(Ladder(self.min_step, self.reduction_factor, self.max_step), direction)
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,14 @@ class Hyperband:
         min_step: the first rung of the harshest bracket.
         max_step: the last step that a trial reports.
         reduction_factor: eta.
+        pause: see `Asha`.
     """
 
     idle: ClassVar[bool] = False
     min_step: int = 1
     max_step: int | None = None
     reduction_factor: int = 3
+    pause: bool = False
 
     def check(self) -> None:
         """See `Pruner`."""
@@ -77,7 +83,8 @@ class Hyperband:
         self.check()
         firsts = (self.min_step * self.reduction_factor**b for b in range(len(self._sizes)))
         ladders = [Ladder(first, self.reduction_factor, self.max_step) for first in firsts]
-        return _Brackets(self, [_Rungs(ladder, direction) for ladder in ladders])
+        kind = _Pauses if self.pause else _Rungs
+        return _Brackets(self, [kind(ladder, direction) for ladder in ladders])
 
     def bracket(self, number: int) -> int:
         """The bracket of trial `number`; 0 is the harshest."""
@@ -114,10 +121,15 @@ class Ladder:
 
     def losses(self, reports: Mapping[int, float], sign: int) -> list[float]:
         """The loss at each rung reached: that of the first report at or above it, times `sign`."""
-        last = max(reports)
-        top = last if self.end is None else min(last, self.end - 1)
-        rungs = takewhile(lambda step: step <= top, (self.first * self.factor**k for k in count()))
-        return [sign * reports[min(s for s in reports if s >= rung)] for rung in rungs]
+        return [sign * reports[min(s for s in reports if s >= rung)] for rung in self._rungs(max(reports))]
+
+    def count(self, step: int) -> int:
+        """How many rungs there are up to a step."""
+        return sum(1 for _ in self._rungs(step))
+
+    def _rungs(self, step: int) -> Iterator[int]:
+        top = step if self.end is None else min(step, self.end - 1)
+        return takewhile(lambda rung: rung <= top, (self.first * self.factor**k for k in count()))
 
 
 @dataclass(frozen=True)
@@ -139,7 +151,7 @@ class _Judged:
         return any(isnan(a) or a > b for a, b in zip(losses, chain(self.cutoffs, repeat(inf)), strict=False))
 
 
-class _Rungs:
+class _Rungs(History):
     """The losses of the trials that got to each rung."""
 
     def __init__(self, ladder: Ladder, direction: Direction) -> None:
@@ -157,7 +169,7 @@ class _Rungs:
             if not isnan(loss):
                 insort(self._rungs[rung], loss)
 
-    def rule(self, number: int) -> Rule | None:
+    def rule(self, number: int, paused_at: int | None = None) -> Rule | None:
         """See `History`."""
         return _Judged(self._ladder, tuple(map(self._cutoff, self._rungs)), self._sign)
 
@@ -167,19 +179,73 @@ class _Rungs:
         return losses[passing - 1] if passing <= len(losses) else inf
 
 
-class _Brackets:
+@dataclass(frozen=True)
+class _Pause:
+    """Makes a trial pause at the next rung above the one where it paused before."""
+
+    ladder: Ladder
+    paused_at: int | None
+
+    def prunes(self, reports: Mapping[int, float]) -> bool:
+        """See `Rule`."""
+        return self.ladder.count(max(reports)) > (0 if self.paused_at is None else self.ladder.count(self.paused_at))
+
+
+class _Pauses(History):
+    """Who got to each rung with which loss, and may leave it upwards (Li et al. 2020, algorithm 2)."""
+
+    pauses = True
+
+    def __init__(self, ladder: Ladder, direction: Direction) -> None:
+        self._ladder = ladder
+        self._sign = -1 if direction == "maximize" else 1
+        self._rungs: list[list[tuple[float, int]]] = []
+        self._reached: dict[int, tuple[int, int]] = {}
+
+    def learn(self, trial: FrozenTrial) -> None:
+        """See `History`; a report that is no number counts as the worst."""
+        if trial.state == TrialState.FAIL or not trial.intermediate_values:
+            return
+        losses = self._ladder.losses(trial.intermediate_values, self._sign)
+        known, _ = self._reached.get(trial.number, (0, 0))
+        for rung in range(known, len(losses)):
+            if rung == len(self._rungs):
+                self._rungs.append([])
+            insort(self._rungs[rung], (inf if isnan(losses[rung]) else losses[rung], trial.number))
+        self._reached[trial.number] = len(losses), max(trial.intermediate_values)
+
+    def rule(self, number: int, paused_at: int | None = None) -> Rule | None:
+        """See `History`."""
+        return _Pause(self._ladder, paused_at)
+
+    def promotions(self) -> Iterator[tuple[int, int]]:
+        """From the highest rung downwards, the best of each first."""
+        for rung in range(len(self._rungs), 0, -1):
+            there = self._rungs[rung - 1]
+            for loss, number in there[: len(there) // self._ladder.factor]:
+                reached, step = self._reached[number]
+                if reached == rung and loss < inf:
+                    yield number, step
+
+
+class _Brackets(History):
     """A history per bracket."""
 
-    def __init__(self, settings: Hyperband, brackets: list[_Rungs]) -> None:
+    def __init__(self, settings: Hyperband, brackets: Sequence[History]) -> None:
         self._settings, self._brackets = settings, brackets
+        self.pauses = settings.pause
 
     def learn(self, trial: FrozenTrial) -> None:
         """See `History`."""
         self._brackets[self._settings.bracket(trial.number)].learn(trial)
 
-    def rule(self, number: int) -> Rule | None:
+    def rule(self, number: int, paused_at: int | None = None) -> Rule | None:
         """See `History`."""
-        return self._brackets[self._settings.bracket(number)].rule(number)
+        return self._brackets[self._settings.bracket(number)].rule(number, paused_at)
+
+    def promotions(self) -> Iterator[tuple[int, int]]:
+        """Those of the harshest bracket first."""
+        return chain.from_iterable(bracket.promotions() for bracket in self._brackets)
 
 
 def _at_least(name: str, value: int, least: int) -> None:
