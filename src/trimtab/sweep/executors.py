@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -118,6 +118,17 @@ def _alarm(timeout_s: float | None) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Threads and processes started inside do not hear SIGINT: a worker that still imports would die of a Ctrl-C."""
+    resource_tracker.ensure_running()  # where it is started on the way, it opens the ears again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Processes:
     """Warm worker processes, each in a pool of its own.
 
@@ -165,7 +176,8 @@ class Processes:
         future: Future[Any] = Future()
         memory = memory_kills()
         try:
-            inner = pool.schedule(worker.call, args=(self._dumps(args),), timeout=self._timeout_s)
+            with _deaf():
+                inner = pool.schedule(worker.call, args=(self._dumps(args),), timeout=self._timeout_s)
         except RuntimeError:  # its worker was killed while idle
             self._spent.append(pool)
             return self.submit(fn, *args)
@@ -182,7 +194,8 @@ class Processes:
         )
         self._slots[pool] = slot
         if self._timeout_s is not None:
-            pool.schedule(worker.load)
+            with _deaf():
+                pool.schedule(worker.load)
         return pool
 
     def _finish(

@@ -64,7 +64,7 @@ class AlikeFailures:
             return
         if len({re.sub(r"[0-9.]+|0x[0-9a-f]+", "#", reason(t)) for t in first}) == 1:
             raise SweepError(
-                f"the first {self._first} trials all failed by the same error: {reason(first[0])}; mend it, then sweep in "
-                f"another directory (hydra.sweep.dir) or remove {study.directory}; trial 0's log is in "
+                f"the first {self._first} trials all failed by the same error: {reason(first[0])}; mend it, then sweep "
+                f"in another directory (hydra.sweep.dir) or remove {study.directory}; trial 0's log is in "
                 f"{study.folder(first[0])} (hydra.sweeper.give_up_after)"
             )

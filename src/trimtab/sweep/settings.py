@@ -27,6 +27,7 @@ class Settings:
         lag: trial n sees the outcomes of trials up to n - lag; more workers than that would idle.
         seed: the study's seed; another seed is another study.
         seed_key: dotted key of the configuration that each trial's own seed is put into.
+        seeds: how many seeds, the same for all, each configuration is run on; its value is their mean.
         baseline: whether trial 0 runs without swept overrides.
         params: knobs, in Hydra's override grammar or as `{values, role, when}`.
         try_first: points to run after the baseline and before the sampler is asked: mappings from knobs to values.
@@ -38,7 +39,7 @@ class Settings:
         callbacks: objects with `started(study)`, `finished(study, trial)`, `ended(study)`.
         pruner: which trials end early, judged by what they `report`.
         prune_baseline: whether trial 0 may be pruned as well.
-        schedule: `reproducible` (trial n sees what `lag` allows, whoever was faster) or `async` (whoever is free asks, and
+        schedule: `reproducible` (trial n sees what `lag` allows, whoever was faster) or `async` (whoever is free asks and
             sees all that has ended).
         minutes: the study gets no further trials after so many minutes of sweeping, over all calls.
         target: the study gets no further trials once one is as good as this.
@@ -61,6 +62,7 @@ class Settings:
     lag: int = 8
     seed: int = 0
     seed_key: str | None = None
+    seeds: int = 1
     baseline: bool = True
     params: Any = field(default_factory=dict)
     try_first: Any = ()
@@ -85,7 +87,7 @@ class Settings:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("n_trials", "n_jobs", "lag", "max_starts"):
+        for name in ("n_trials", "n_jobs", "lag", "seeds", "max_starts"):
             if getattr(self, name) <= 0:
                 raise SweepError(
                     f"hydra.sweeper.{name} must be positive but is {getattr(self, name)}; set it to 1 or more"
@@ -105,6 +107,8 @@ class Settings:
                     "a pruner compares one objective, but hydra.sweeper.direction names "
                     f"{len(self.directions)}; take hydra/sweeper/pruner=none"
                 )
+        if self.seeds > 1:
+            self._check_seeds()
         self._one_of("progress", ("auto", "live", "quiet", "none"))
         self._one_of("schedule", ("reproducible", "async"))
         for name in ("minutes", "timeout_s", "keep_trials"):
@@ -117,6 +121,22 @@ class Settings:
             raise SweepError(
                 f"hydra.sweeper.target is of one objective, but hydra.sweeper.direction names {len(self.directions)}; "
                 "leave target null"
+            )
+
+    def _check_seeds(self) -> None:
+        if self.seed_key is None:
+            raise SweepError(
+                f"hydra.sweeper.seeds={self.seeds} needs the key of the configuration that takes a seed; set "
+                "hydra.sweeper.seed_key to it"
+            )
+        if len(self.directions) > 1:
+            raise SweepError(
+                f"hydra.sweeper.seeds={self.seeds} takes the mean of one objective, but hydra.sweeper.direction names "
+                f"{len(self.directions)}; take seeds=1"
+            )
+        if getattr(self.pruner, "pause", False):
+            raise SweepError(
+                "a trial that pauses runs on one seed; set hydra.sweeper.pruner.pause=false or hydra.sweeper.seeds=1"
             )
 
     @property

@@ -4,7 +4,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from trimtab.paths import write_text
 from trimtab.sweep.auto import Auto, Choice, choice, settle
 from trimtab.sweep.check import Plan, check_key, plan
 from trimtab.sweep.compose import Composer, plain
+from trimtab.sweep.database import Claims, remember
+from trimtab.sweep.earlier import say_change, say_machine
 from trimtab.sweep.fingerprint import Pieces, digest, pieces, refuse_other
 from trimtab.sweep.grammar import parse
 from trimtab.sweep.interrupt import Interrupt
@@ -24,6 +26,7 @@ from trimtab.sweep.job import Job
 from trimtab.sweep.journal import FILE, Journal, lock
 from trimtab.sweep.limits import AlikeFailures, FailureRate
 from trimtab.sweep.loop import Watcher, run_trials
+from trimtab.sweep.machine import machine
 from trimtab.sweep.outcome import one_line
 from trimtab.sweep.preview import preview
 from trimtab.sweep.progress import display
@@ -32,6 +35,7 @@ from trimtab.sweep.settings import Settings
 from trimtab.sweep.study import Study, open_study
 from trimtab.sweep.supply import Supply
 from trimtab.sweep.table import write_best, write_table
+from trimtab.sweep.tidy import KeepBest
 from trimtab.sweep.warm import warm_trials
 
 log = logging.getLogger(__name__)
@@ -51,6 +55,16 @@ class Sweep:
     workers: int
     master: DictConfig
     choice: Choice
+
+    @property
+    def name(self) -> str:
+        """The study's: as given, or its fingerprint."""
+        return self.settings.study_name or digest(self.pieces)
+
+    @property
+    def shared(self) -> bool:
+        """Whether other sweeps may work on the study at the same time."""
+        return self.settings.schedule == "async" and (self.settings.storage or "").startswith("postgresql")
 
     @property
     def resume(self) -> str:
@@ -84,8 +98,9 @@ def sweep(
         name = str(study.attributes.get("sampler", ready.choice.name)) if study else ready.choice.name
         print(preview(ready.plan.space, name, study, ready.directory, ready.total, ready.workers))
         return ready.directory
-    with lock(ready.directory):
-        _run(ready, context, task)
+    claims = None if settings.storage is None else Claims(settings.storage, ready.name, shared=ready.shared)
+    with nullcontext() if ready.shared else lock(ready.directory), claims.held() if claims else nullcontext():
+        _run(ready, context, task, claims)
     return ready.directory
 
 
@@ -106,10 +121,11 @@ def prepare(settings: Settings, arguments: Sequence[str], context: HydraContext,
     return Sweep(settings, planned, made, directory, total, workers, master, choice(settings, planned.space))
 
 
-def _run(ready: Sweep, context: HydraContext, task: TaskFunction) -> None:
-    journal = _open(ready)
+def _run(ready: Sweep, context: HydraContext, task: TaskFunction, claims: Claims | None) -> None:
+    journal = _open(ready, claims)
     study = Study.of(journal, ready.directory)
     refuse_other(str(ready.directory), study.attributes["pieces"], ready.pieces)
+    say_machine(study.attributes.get("machine", {}))
     ready = _settled(ready, str(study.attributes.get("sampler", ready.choice.name)))
     source = None if ready.settings.warm_start is None else Path(ready.settings.warm_start)
     warm = warm_trials(source, ready.directory, ready.plan, ready.settings.directions)
@@ -123,7 +139,8 @@ def _run(ready: Sweep, context: HydraContext, task: TaskFunction) -> None:
     shown = display(ready.settings.progress, ready.total, executor.workers)
     failures = FailureRate(ready.settings.max_failure_rate, ready.total)
     alike = AlikeFailures(ready.settings.give_up_after)
-    watchers: list[Watcher] = [shown, failures, alike, *ready.settings.callbacks]
+    tidy = [KeepBest(ready.settings.keep_trials)] if ready.settings.keep_trials else []
+    watchers: list[Watcher] = [shown, failures, alike, *ready.settings.callbacks, *tidy]
     interrupt = Interrupt()
     with _told_of_the_end(watchers, study):
         try:
@@ -178,13 +195,17 @@ def _end(watchers: Sequence[Watcher], study: Study) -> list[Exception]:
     return errors
 
 
-def _open(ready: Sweep) -> Journal:
+def _open(ready: Sweep, claims: Claims | None) -> Journal:
     knobs = ready.plan.space.describe()
-    name = ready.settings.study_name or digest(ready.pieces)
+    url = ready.settings.storage
+    if url is not None:
+        remember(ready.directory, url, ready.name)
+    elif not (ready.directory / FILE).exists():
+        say_change(ready.directory, ready.pieces)
     write_text(ready.directory / "multirun.yaml", OmegaConf.to_yaml(ready.master))
     return Journal(
         ready.directory,
-        name,
+        ready.name,
         ready.settings.directions,
         {
             "fingerprint": digest(ready.pieces),
@@ -192,7 +213,10 @@ def _open(ready: Sweep) -> Journal:
             "knobs": knobs,
             "seed": ready.settings.seed,
             "sampler": ready.choice.name,
+            "machine": machine(),
         },
+        url,
+        claims,
     )
 
 

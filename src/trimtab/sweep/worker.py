@@ -40,6 +40,7 @@ def begin(payload: bytes, env: Mapping[str, str]) -> None:
     if "torch" in sys.modules and THREADS[0] in env:  # imported with the main module, before the environment was set
         sys.modules["torch"].set_num_threads(int(env[THREADS[0]]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # for processes that a trial starts
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # pebble would make it an exit of the worker's own
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
