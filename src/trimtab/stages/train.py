@@ -85,8 +85,8 @@ def trial_run(
         unpack.tracking(cfg.tracking),
         cfg.data.name,
         f"trial {number}",
-        {"trial": str(number)},
-        tags={"role": "baseline" if number == 0 else "trial", "seed": str(cfg.seed), "state": "running"},
+        {"trial": str(number), "seed": str(cfg.seed)},  # a configuration may run on several seeds
+        tags={"role": "baseline" if number == 0 else "trial", "state": "running"},
         params=unpack.knobs(cfg, choices),
         parent=parent,
         started_before=started_before,

@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from trimtab.errors import Pruned
+
+if TYPE_CHECKING:
+    from trimtab.sweep.repeats import Repeats
 
 log = logging.getLogger(__name__)
 Fact = bool | int | float | str
@@ -35,10 +38,12 @@ class Orders:
     Attributes:
         rule: ends the trial early; None lets it run.
         stretch: how often it has paused before; None where the rule ends trials rather than pausing them.
+        repeats: the seeds that it runs on; None if its configuration holds the only one.
     """
 
     rule: Rule | None = None
     stretch: int | None = None
+    repeats: "Repeats | None" = None
 
 
 @dataclass

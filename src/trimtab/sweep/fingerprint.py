@@ -108,6 +108,7 @@ def _pruner(sweeper: Mapping[str, Any]) -> Pieces:
 def _study(sweeper: Mapping[str, Any]) -> dict[str, Any]:
     """Under `async` there is no lag."""
     kept = {k: sweeper[k] for k in ("direction", "seed", "seed_key")}
+    kept |= {"seeds": sweeper["seeds"]} if sweeper["seeds"] != 1 else {}
     return kept | ({"schedule": "async"} if sweeper["schedule"] == "async" else {"lag": sweeper["lag"]})
 
 

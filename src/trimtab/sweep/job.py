@@ -6,7 +6,7 @@ import pickle
 import time
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from trimtab import errors
 from trimtab.errors import Diverged, TrimtabError, outage
 from trimtab.sweep.checkpoints import checkpointed, keep
+from trimtab.sweep.compose import written
 from trimtab.sweep.context import Notes, Orders, taking_notes
 from trimtab.sweep.job_output import own_console, own_logging, write_hydra_files
 from trimtab.sweep.memory import complaint, ran_out
 from trimtab.sweep.outcome import Failed, Outcome, Pruned, judge, one_line, pruned
+from trimtab.sweep.repeats import Repeats, repeated
 from trimtab.sweep.settings import directions
 
 log = logging.getLogger(__name__)
@@ -62,7 +64,7 @@ class Job:
         return cls(task, context, Singleton.get_state())
 
     def __call__(self, cfg: DictConfig, orders: Orders = _NONE) -> Outcome:
-        """Runs the task with `cfg`.
+        """Runs the task with `cfg`, or once per seed.
 
         Raises:
             Outage: something outside the trial failed.
@@ -71,6 +73,15 @@ class Job:
         """
         if self.hydra is not None:
             _enter(self.hydra)
+        if (repeats := orders.repeats) is None:
+            return self._once(cfg, orders)
+        later = replace(orders, rule=None)  # pruners compare trials by their first seed
+        return repeated(
+            repeats, lambda i: self._once(_seeded(cfg, repeats, i), later) if i else self._once(cfg, orders)
+        )
+
+    def _once(self, cfg: DictConfig, orders: Orders) -> Outcome:
+        """One Hydra job."""
         with _hydra_of(cfg) as folder, own_console(folder) if self.hydra is not None else nullcontext(), own_logging():
             configure_log(cfg.hydra.job_logging, cfg.hydra.verbose)
             if cfg.hydra.output_subdir is not None:
@@ -135,6 +146,19 @@ def _without_hydra(cfg: DictConfig) -> DictConfig:
         return copy.deepcopy(cfg)
     finally:
         content["hydra"] = hydra
+    return copied
+
+
+def _seeded(cfg: DictConfig, repeats: Repeats, index: int) -> DictConfig:
+    """The configuration of a later seed, which has a folder of its own below its trial's."""
+    key, seed = repeats.key, repeats.seeds[index]
+    copied = copy.deepcopy(cfg)
+    OmegaConf.update(copied, key, seed)
+    OmegaConf.set_readonly(copied.hydra, False)  # the first seed's job has made it so
+    with open_dict(copied.hydra):
+        others = [line for line in written(cfg.hydra.overrides.task) if not line.startswith(f"{key}=")]
+        copied.hydra.overrides.task = [*others, f"{key}={seed}"]
+        copied.hydra.sweep.subdir = f"{cfg.hydra.sweep.subdir}/seed-{index}"
     return copied
 
 

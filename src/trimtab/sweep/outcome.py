@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 from trimtab.sweep.context import Fact, Notes
@@ -14,6 +15,7 @@ class Completed:
 
     Attributes:
         constraints: excess over its limit by name; feasible where none is above 0.
+        by_seed: the values whose mean it is, where a configuration runs on several seeds.
     """
 
     values: tuple[float, ...]
@@ -21,6 +23,7 @@ class Completed:
     facts: Mapping[str, Fact] = field(default_factory=dict)
     seconds: float = 0.0
     constraints: Mapping[str, float] = field(default_factory=dict)
+    by_seed: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Pruned:
     Attributes:
         reason: one line.
         paused: it may be sent on later, from where it is.
+        by_seed: the values of the seeds that were run to their end.
     """
 
     reason: str
@@ -56,10 +60,13 @@ class Pruned:
     seconds: float = 0.0
     constraints: Mapping[str, float] = field(default_factory=dict)
     paused: bool = False
+    by_seed: tuple[float, ...] = ()
 
     @property
     def value(self) -> float | None:
-        """Of the last step, as in Optuna; None if there is none or it is no number."""
+        """The mean over the seeds so far, else that of the last step, as in Optuna; None if there is no number."""
+        if self.by_seed:
+            return fmean(self.by_seed)
         value = self.reports[max(self.reports)] if self.reports else math.nan
         return value if math.isfinite(value) else None
 

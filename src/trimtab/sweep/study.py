@@ -142,6 +142,11 @@ def facts(trial: FrozenTrial) -> dict[str, Value]:
     return dict(trial.user_attrs.get("facts", {}))
 
 
+def by_seed(trial: FrozenTrial) -> tuple[float, ...]:
+    """The values whose mean the trial has, where configurations run on several seeds."""
+    return tuple(trial.user_attrs.get("by_seed", ()))
+
+
 def reason(trial: FrozenTrial) -> str:
     """Why a trial failed; empty for others."""
     return str(trial.user_attrs.get("reason", ""))

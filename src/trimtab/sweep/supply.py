@@ -11,9 +11,11 @@ from trimtab.sweep.context import Orders
 from trimtab.sweep.journal import Journal
 from trimtab.sweep.outcome import Failed, Outcome, Pruned
 from trimtab.sweep.pruners import History, Never
+from trimtab.sweep.repeats import Repeats
 from trimtab.sweep.samplers import Proposal, Sampler
 from trimtab.sweep.seeds import derive
 from trimtab.sweep.settings import Settings
+from trimtab.sweep.study import by_seed
 from trimtab.sweep.turns import Turn, Turns, at_last_pause, pauses
 from trimtab.sweep.view import View
 
@@ -31,6 +33,8 @@ class Supply:
         self._history: History = (settings.pruner or Never()).history(settings.directions[0])
         self._turns = Turns(journal.trials)
         self._looked: list[FrozenTrial] = []
+        self._rival: FrozenTrial | None = None
+        self._seeds = tuple(derive(settings.seed, i, "common") for i in range(settings.seeds))
         self._orders: dict[int, Orders] = {}
         self._ready: deque[FrozenTrial] = deque()
         self._starts: Counter[int] = Counter()
@@ -128,6 +132,8 @@ class Supply:
     def _take_in(self, trial: FrozenTrial) -> None:
         self._view.tell(trial)
         self._history.learn(trial)
+        if trial.state == TrialState.COMPLETE and self._settings.seeds > 1:
+            self._rival = min(trial, self._rival or trial, key=self._journal.index.rank)
         self._looked.append(trial)
         self.budget.look(self._looked)
 
@@ -178,7 +184,18 @@ class Supply:
         spared = self._is_baseline(number) and not self._settings.prune_baseline
         rule = None if spared else self._history.rule(number, steps[-1] if steps else None)
         self._orders = {n: o for n, o in self._orders.items() if not trials[n].state.is_finished()}
-        self._orders[number] = Orders(rule, len(steps) if rule is not None and self._history.pauses else None)
+        stretch = len(steps) if rule is not None and self._history.pauses else None
+        self._orders[number] = Orders(rule, stretch, self._repeats(spared))
+
+    def _repeats(self, spared: bool) -> Repeats | None:
+        """The seeds of a configuration, with what it must not be hopelessly worse than."""
+        if self._settings.seeds == 1:
+            return None
+        key = str(self._settings.seed_key)
+        if spared or self._rival is None:
+            return Repeats(key, self._seeds)
+        sign = -1 if self._settings.directions[0] == "maximize" else 1
+        return Repeats(key, self._seeds, self._rival.number, by_seed(self._rival), sign)
 
     def _is_baseline(self, number: int) -> bool:
         return number == 0 and self._settings.baseline
@@ -206,7 +223,7 @@ class Supply:
         return self._ask(number, self._view.propose(sampler, space, seed, number, index), {})
 
     def _ask(self, number: int, proposal: Proposal, attributes: dict[str, object]) -> FrozenTrial:
-        seed = derive(self._settings.seed, number)
+        seed = self._seeds[0] if self._settings.seeds > 1 else derive(self._settings.seed, number)
         if self._history.pauses:
             attributes = {**attributes, "turns": [(len(self._turns), 0)]}
         template = create_trial(

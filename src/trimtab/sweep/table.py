@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial
 
 from trimtab.paths import write_text
-from trimtab.sweep.study import Study, facts, params
+from trimtab.sweep.study import Study, by_seed, facts, params
 
 Row = dict[str, str]
 
@@ -18,13 +18,15 @@ def table(study: Study) -> list[Row]:
     """A row of text cells per finished trial, sorted by number.
 
     Columns: number, state, value (values.0, values.1, … of several objectives), what tasks recorded,
-    constraint.<name>, seed, params.<knob>; empty where a trial has none. A pruned trial's value is its last report.
+    constraint.<name>, by_seed.<i>, seed (the first of several), params.<knob>; empty where a trial has none. A pruned
+    trial's value is its last report, or the mean over its seeds so far.
     """
     trials = study.finished
     recorded = sorted({name for t in trials for name in facts(t)})
     limited = sorted({name for t in trials for name in t.constraints})
+    seeds = max((len(by_seed(t)) for t in trials), default=0)
     knobs = sorted({name for t in trials for name in params(t)})
-    return [_row(t, _objectives(study), recorded, limited, knobs) for t in trials]
+    return [_row(t, _objectives(study), recorded, limited, seeds, knobs) for t in trials]
 
 
 def write_table(study: Study, path: Path) -> None:
@@ -56,7 +58,9 @@ def _objectives(study: Study) -> list[str]:
     return ["value"] if count == 1 else [f"values.{i}" for i in range(count)]
 
 
-def _row(trial: FrozenTrial, objectives: list[str], recorded: list[str], limited: list[str], knobs: list[str]) -> Row:
+def _row(
+    trial: FrozenTrial, objectives: list[str], recorded: list[str], limited: list[str], seeds: int, knobs: list[str]
+) -> Row:
     noted, chosen = facts(trial), params(trial)
     return {
         "number": str(trial.number),
@@ -64,12 +68,13 @@ def _row(trial: FrozenTrial, objectives: list[str], recorded: list[str], limited
         **dict(zip(objectives, map(repr, trial.values) if trial.values else [""] * len(objectives), strict=True)),
         **{name: _cell(noted, name) for name in recorded},
         **{f"constraint.{name}": _cell(dict(trial.constraints), name) for name in limited},
+        **{f"by_seed.{i}": _cell(dict(enumerate(by_seed(trial))), i) for i in range(seeds)},
         "seed": str(trial.user_attrs["seed"]),
         **{f"params.{name}": _cell(chosen, name) for name in knobs},
     }
 
 
-def _cell(values: dict[str, Any], name: str) -> str:
+def _cell(values: dict[Any, Any], name: Any) -> str:
     """As Hydra writes it: null, true, 0.1; empty if absent."""
     if name not in values:
         return ""
