@@ -73,7 +73,8 @@ def choice(settings: Settings, space: Space) -> Choice:
         return Choice(name_of(settings.sampler), "as set")
     trials = settings.n_trials - settings.before
     # As many as the lag: under the schedule `reproducible` the number of workers changes no trial.
-    return choose(space, trials, len(settings.directions), settings.lag, warm=settings.warm_start is not None)
+    workers = settings.n_jobs if settings.schedule == "async" else settings.lag
+    return choose(space, trials, len(settings.directions), workers, warm=settings.warm_start is not None)
 
 
 def choose(space: Space, trials: int, objectives: int, workers: int, *, warm: bool = False) -> Choice:

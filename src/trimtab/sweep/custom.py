@@ -55,7 +55,7 @@ def source(path: str | None) -> str | None:
 
 def _function(path: str) -> Callable[[DictConfig, Trial], None]:
     try:
-        return get_method(path)
+        return get_method(path.lstrip("."))  # the official example begins with a dot
     except (HydraException, ImportError, ValueError, TypeError) as e:
         raise SweepError(
             f"hydra.sweeper.custom_search_space names {path!r}, which is no function that can be imported; give its "

@@ -25,13 +25,13 @@ class Grid:
 
     seed: int | None = None
     can: ClassVar[Can] = Can(learns=False, instead="random")
-    _space: Space | None = field(default=None, init=False)
-    _order: list[dict[str, Value]] = field(default_factory=list, init=False)
+    _made_for: tuple[Space, int] | None = field(default=None, init=False, repr=False)
+    _order: list[dict[str, Value]] = field(default_factory=list, init=False, repr=False)
 
     def propose(self, space: Space, view: optuna.Study, study_seed: int, index: int) -> Proposal:
         """See `Sampler`; the view is not looked at."""
-        if space is not self._space:
-            self._space, self._order = space, self._listed(space)
+        if (space, study_seed) != self._made_for:
+            self._made_for, self._order = (space, study_seed), self._listed(space)
             Shuffler(derive(study_seed, 0, "grid")).shuffle(self._order)
         return Proposal.of(space, self._order[index], {})
 
