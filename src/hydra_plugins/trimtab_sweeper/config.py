@@ -24,6 +24,7 @@ class TrimtabSweeperConf:
     lag: int = 8
     seed: int = 0
     seed_key: str | None = None
+    seeds: int = 1
     baseline: bool = True
     params: dict[str, Any] | None = field(default_factory=dict)
     try_first: list[Any] = field(default_factory=list)

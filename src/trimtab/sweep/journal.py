@@ -168,7 +168,11 @@ class Journal:
     ) -> None:
         self._url, self._claims = url, claims
         self._file = JournalFile(directory / FILE, repair=True) if url is None else None
-        self.storage: BaseStorage = JournalStorage(self._file) if self._file else connect(url or "")
+        with claims.opening() if claims is not None else nullcontext():
+            self._open(name, directions, attributes)
+
+    def _open(self, name: str, directions: Sequence[Direction], attributes: Mapping[str, Any]) -> None:
+        self.storage: BaseStorage = JournalStorage(self._file) if self._file else connect(self._url or "")
         with self._whole():
             self.study_id = self._study(name, directions)
             known = self.storage.get_study_user_attrs(self.study_id)
@@ -250,6 +254,8 @@ class Journal:
             if not isinstance(outcome, Failed):
                 for name, excess in sorted(outcome.constraints.items()):
                     self.storage.set_trial_system_attr(key, f"constraints:{name}", excess)
+                if outcome.by_seed:
+                    self.storage.set_trial_user_attr(key, "by_seed", outcome.by_seed)
             if not isinstance(outcome, Completed):
                 self.storage.set_trial_user_attr(key, "reason", outcome.reason)
             self.storage.set_trial_state_values(key, *_end(outcome))
