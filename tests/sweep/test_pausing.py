@@ -85,6 +85,20 @@ def test_cut_after_any_line_it_resumes_to_the_same_table(app: App, sweep: Sweep)
         assert app.table() == table, kept
 
 
+def test_the_last_trials_are_sent_on_in_the_same_turns_after_a_cut(app: App, sweep: Sweep) -> None:
+    """With nothing new to start, everything is looked at: more than the lag would show again on resume."""
+    wide = [*ASHA, "hydra.sweeper.n_trials=16", "hydra.sweeper.lag=9"]
+    sweep(train_on, *wide)
+    turns = [t.user_attrs["turns"] for t in open_study(app.out).trials]
+    lines = (app.out / FILE).read_text().splitlines()
+    sent_on = [i for i, line in enumerate(lines) if '"turns"' in line and '"op_code":8' in line]
+    assert len(sent_on) > 4
+    for kept in sent_on[-5:]:
+        (app.out / FILE).write_text("".join(f"{line}\n" for line in lines[:kept]))
+        sweep(train_on, *wide)
+        assert [t.user_attrs["turns"] for t in open_study(app.out).trials] == turns, kept
+
+
 def test_workers_and_their_deaths_change_nothing(app: App, undisturbed: str) -> None:
     arguments = ["hydra/sweeper/executor=processes", "hydra.sweeper.n_jobs=3", "sleep=0.01", "fail=[4,9]"]
     done = app.run(*ASHA, *arguments)

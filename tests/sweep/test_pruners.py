@@ -137,6 +137,15 @@ def test_each_decides_as_optunas_own(
     assert run(ours, direction, sign) == ends
 
 
+def test_equal_ones_pass_a_rung_together() -> None:
+    history = Asha().history("minimize")
+    for number in range(5):
+        history.learn(ended(number, {1: 0.5}))
+    rule = history.rule(5)
+    assert rule is not None
+    assert [rule.prunes({1: value}) for value in (0.5, 0.5001)] == [False, True]
+
+
 def test_hyperbands_brackets_follow_from_the_number_in_the_papers_proportion() -> None:
     """Li et al. 2018, table 1: R = 81, eta = 3 has 81, 34, 15, 8 and 5 configurations."""
     hyperband = Hyperband(max_step=81)
