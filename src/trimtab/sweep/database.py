@@ -7,7 +7,7 @@ and no lock outlives its holder.
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -55,13 +55,17 @@ def connect(url: str) -> BaseStorage:
         kind, _, rest = url.partition("://")
         return get_storage(f"{kind}+{DRIVERS[kind]}://{rest}" if kind in DRIVERS else url)
     except ImportError as e:
-        missing = "psycopg" if "psycopg" in str(e) else e.name
-        raise SweepError(
-            f"hydra.sweeper.storage={hidden(url)} needs {missing}; run pip install 'trimtab[postgresql]', or leave "
-            "storage null for a journal file"
-        ) from e
+        raise SweepError(missing(url, "psycopg" if "psycopg" in str(e) else e.name)) from e
     except sqlalchemy.exc.SQLAlchemyError as e:
         raise SweepError(unreachable(url, e)) from e
+
+
+def missing(url: str, library: str | None) -> str:
+    """One line on a library that is not installed."""
+    return (
+        f"hydra.sweeper.storage={hidden(url)} needs {library}; run pip install 'trimtab[postgresql]', or leave storage "
+        "null for a journal file"
+    )
 
 
 def unreachable(url: str, error: Exception) -> str:
@@ -99,6 +103,7 @@ class Claims:
     """
 
     def __init__(self, url: str, study: str, *, shared: bool) -> None:
+        check_url(url)
         self.owner = (int.from_bytes(os.urandom(4)) >> 1) | 2  # 0 and 1 are the study's own locks
         self._url, self._study, self.shared = url, study, shared
         self._key = int.from_bytes(sha256(study.encode()).digest()[:4]) >> 1
@@ -114,10 +119,7 @@ class Claims:
         if not self._url.startswith("postgresql"):
             yield self
             return
-        import psycopg
-
-        name = f"trimtab {socket.gethostname()} process {os.getpid()}"[:63]
-        with psycopg.connect(self._url, autocommit=True, application_name=name) as self._connection:
+        with self._connected() as self._connection:
             suffix = "_shared" if self.shared else ""
             if not self._ask(f"pg_try_advisory_lock{suffix}(%s, 0)", self._key):
                 raise SweepError(
@@ -127,17 +129,35 @@ class Claims:
             self._ask("pg_advisory_lock(%s, %s)", self._key, self.owner)
             yield self
 
-    @contextmanager
-    def asking(self) -> Iterator[None]:
+    def _connected(self) -> Any:
+        try:
+            import psycopg
+        except ImportError as e:
+            raise SweepError(missing(self._url, "psycopg")) from e
+        name = f"trimtab {socket.gethostname()} process {os.getpid()}"[:63]
+        try:
+            return psycopg.connect(self._url, autocommit=True, application_name=name)
+        except psycopg.Error as e:
+            raise SweepError(unreachable(self._url, e)) from e
+
+    def opening(self) -> AbstractContextManager[None]:
+        """One sweep at a time inside, of all studies: Optuna's way of making tables and studies is a race."""
+        return self._alone(0)
+
+    def asking(self) -> AbstractContextManager[None]:
         """One sweep at a time inside, so that no two propose the same trial."""
-        if not self.shared or self._connection is None:
+        return self._alone(self._key) if self.shared else nullcontext()
+
+    @contextmanager
+    def _alone(self, key: int) -> Iterator[None]:
+        if self._connection is None:
             yield
             return
-        self._ask("pg_advisory_lock(%s, 1)", self._key)
+        self._ask("pg_advisory_lock(%s, 1)", key)
         try:
             yield
         finally:
-            self._ask("pg_advisory_unlock(%s, 1)", self._key)
+            self._ask("pg_advisory_unlock(%s, 1)", key)
 
     def alive(self, owner: int | None) -> bool:
         """Whether the sweep of that number still runs; that of this one does not count."""
@@ -149,8 +169,12 @@ class Claims:
         return False
 
     def _ask(self, call: str, *values: int) -> bool:
-        with outages(self._url):
+        import psycopg
+
+        try:
             return bool(self._connection.execute(f"SELECT {call}", values).fetchone()[0])
+        except psycopg.Error as e:
+            raise Outage(unreachable(self._url, e)) from e
 
     def _holder(self) -> str:
         rows = self._connection.execute(

@@ -226,7 +226,8 @@ class Journal:
         """Adds a running trial with all its parameters in one line."""
         with self._whole():
             key = self.storage.create_new_trial(self.study_id, template_trial=template)
-        return self.index.put(self.storage.get_trial(key))
+            trial = self.storage.get_trial(key)
+        return self.index.put(trial)
 
     def start(self, trial: FrozenTrial, by: int = 1) -> FrozenTrial:
         """Counts one more start of a running trial; -1 takes back one that was cut off from outside."""
@@ -234,7 +235,8 @@ class Journal:
             starts = self.storage.get_trial(trial._trial_id).user_attrs["starts"] + by
             for name, value in {**self.mine(), "starts": starts}.items():
                 self.storage.set_trial_user_attr(trial._trial_id, name, value)
-        return self.index.put(self.storage.get_trial(trial._trial_id))
+            trial = self.storage.get_trial(trial._trial_id)
+        return self.index.put(trial)
 
     def spend(self, seconds: float) -> None:
         """Adds to the time that the study has been swept for."""
@@ -259,7 +261,8 @@ class Journal:
             if not isinstance(outcome, Completed):
                 self.storage.set_trial_user_attr(key, "reason", outcome.reason)
             self.storage.set_trial_state_values(key, *_end(outcome))
-        return self.index.put(self.storage.get_trial(key))
+            told = self.storage.get_trial(key)
+        return self.index.put(told)
 
     def pause(self, trial: FrozenTrial, outcome: Pruned) -> FrozenTrial:
         """Puts a trial aside at its last report, to be sent on later."""

@@ -17,6 +17,7 @@ from trimtab.paths import write_text
 from trimtab.sweep.auto import Auto, Choice, choice, settle
 from trimtab.sweep.check import Plan, check_key, plan
 from trimtab.sweep.compose import Composer, plain
+from trimtab.sweep.database import FILE as STORED
 from trimtab.sweep.database import Claims, remember
 from trimtab.sweep.earlier import say_change, say_machine
 from trimtab.sweep.fingerprint import Pieces, digest, pieces, refuse_other
@@ -34,7 +35,7 @@ from trimtab.sweep.samplers import refuse_misfit
 from trimtab.sweep.settings import Settings
 from trimtab.sweep.study import Study, open_study
 from trimtab.sweep.supply import Supply
-from trimtab.sweep.table import write_best, write_table
+from trimtab.sweep.table import write_best, write_front, write_table
 from trimtab.sweep.tidy import KeepBest
 from trimtab.sweep.warm import warm_trials
 
@@ -109,7 +110,9 @@ def prepare(settings: Settings, arguments: Sequence[str], context: HydraContext,
     _refuse_launcher(master)
     wishes = parse(plain(settings.params), arguments, context.config_loader)
     composer = Composer(context.config_loader, master)
-    planned = plan(wishes, composer, plain(settings.try_first), settings.custom_search_space)
+    planned = plan(
+        wishes, composer, plain(settings.try_first), settings.custom_search_space, baseline=settings.baseline
+    )
     refuse_misfit(settings.sampler, planned.space, len(settings.directions), warm=settings.warm_start is not None)
     if settings.seed_key:
         check_key(settings.seed_key, planned.baseline, "hydra.sweeper.seed_key")
@@ -237,7 +240,7 @@ def _timeout(settings: Settings) -> dict[str, float]:
 
 
 def _existing(ready: Sweep) -> Study | None:
-    if not (ready.directory / FILE).exists():
+    if not any((ready.directory / name).exists() for name in (FILE, STORED)):
         return None
     study = open_study(ready.directory)
     refuse_other(str(ready.directory), study.attributes["pieces"], ready.pieces)
@@ -247,6 +250,7 @@ def _existing(ready: Sweep) -> Study | None:
 def _write(study: Study) -> None:
     write_table(study, study.directory / "trials.csv")
     write_best(study, study.directory / "optimization_results.yaml")
+    write_front(study, study.directory / "pareto.html")
 
 
 def _refuse_failure(study: Study) -> None:
