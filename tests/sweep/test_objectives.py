@@ -55,6 +55,7 @@ def test_every_objective_is_a_column_and_the_front_a_file(app: App, sweep: Sweep
     assert study.best is None
     assert [t.number for t in study.front] == [1, 2]
     assert [t.number for t in study.ranked] == [1, 2, 0, 3]
+    assert "Pareto front" in (app.out / "pareto.html").read_text()
     written = yaml.safe_load((app.out / "optimization_results.yaml").read_text())
     assert written == {
         "name": "optuna",

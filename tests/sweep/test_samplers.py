@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -189,7 +189,7 @@ class TestForeignNsga2(SamplerContract):
 
 
 class TestGp(SamplerContract):
-    kinds = {"choices": CHOICES}
+    kinds: ClassVar = {"choices": CHOICES}
     count = 11
 
     def make(self) -> Sampler:
@@ -197,14 +197,14 @@ class TestGp(SamplerContract):
 
 
 class TestCmaEs(SamplerContract):
-    kinds = {"numbers": NUMBERS}
+    kinds: ClassVar = {"numbers": NUMBERS}
 
     def make(self) -> Sampler:
         return CmaEs(popsize=4)
 
 
 class TestGrid(SamplerContract):
-    kinds = {"discrete": DISCRETE}
+    kinds: ClassVar = {"discrete": DISCRETE}
     count = 16
 
     def make(self) -> Sampler:

@@ -23,7 +23,7 @@ class Plan:
     Attributes:
         space: the knobs.
         fixed: overrides of every trial.
-        baseline: the configuration without swept overrides.
+        baseline: the configuration without swept overrides (with first options where it cannot do without).
         composer: makes configurations.
         first: points to try before the sampler is asked.
     """
@@ -77,6 +77,8 @@ def plan(
     composer: Composer,
     try_first: Sequence[Mapping[str, Any]] = (),
     custom_search_space: str | None = None,
+    *,
+    baseline: bool = True,
 ) -> Plan:
     """Checks conditions, group options and keys.
 
@@ -85,15 +87,16 @@ def plan(
         composer: makes configurations.
         try_first: points to try before the sampler is asked; knobs left out are as configured.
         custom_search_space: dotted name of a function that suggests further knobs.
+        baseline: whether the configuration must also be one without swept overrides.
 
     Raises:
         SweepError: names the knob, where it is set and the nearest name that there is.
     """
-    baseline = _compose(composer, wishes.fixed, "the configuration without swept overrides")
+    reference = _reference(wishes, composer, baseline)
     for knob in wishes.knobs:
         _check_options(knob, composer)
         _check_conditions(knob, composer)
-    space = Space.of(wishes.knobs).settle(lambda name: _condition(baseline, wishes, name))
+    space = Space.of(wishes.knobs).settle(lambda name: _condition(reference, wishes, name))
     for overrides, chosen in _corners(space, composer):
         cfg = _compose(composer, (*wishes.fixed, *overrides), " ".join(overrides))
         for knob in space.knobs:
@@ -102,8 +105,22 @@ def plan(
     first = tuple(_first(given, space, wishes.fixed, composer) for given in try_first)
     if custom_search_space is not None:
         keys = [line.partition("=")[0].lstrip("+~") for line in wishes.fixed]
-        space = replace(space, extend=extension(custom_search_space, baseline, keys))
-    return Plan(space, wishes.fixed, baseline, composer, first)
+        space = replace(space, extend=extension(custom_search_space, reference, keys))
+    return Plan(space, wishes.fixed, reference, composer, first)
+
+
+def _reference(wishes: Wishes, composer: Composer, baseline: bool) -> DictConfig:
+    """The configuration without swept overrides, or if it must not be one, with the first option of each swept group."""
+    what = "the configuration without swept overrides"
+    try:
+        return _compose(composer, wishes.fixed, what)
+    except SweepError as e:
+        groups = [k.override(k.at(0)) for k in wishes.knobs if not k.when and composer.options(k.key)]
+        if not groups:
+            raise
+        if baseline:
+            raise SweepError(f"{e}; go without it by hydra.sweeper.baseline=false") from e
+        return _compose(composer, (*wishes.fixed, *groups), f"the configuration with {' '.join(groups)}")
 
 
 def _first(given: Mapping[str, Any], space: Space, fixed: tuple[str, ...], composer: Composer) -> Point:

@@ -30,7 +30,13 @@ def fingerprint(cfg: DictConfig) -> str:
     loader = GlobalHydra.instance().config_loader()
     sweeper = plain(cfg.hydra.sweeper)
     wishes = parse(sweeper["params"], written(cfg.hydra.overrides.task), loader)
-    planned = plan(wishes, Composer(loader, cfg), sweeper["try_first"], sweeper["custom_search_space"])
+    planned = plan(
+        wishes,
+        Composer(loader, cfg),
+        sweeper["try_first"],
+        sweeper["custom_search_space"],
+        baseline=sweeper["baseline"],
+    )
     return digest(pieces(planned, sweeper))
 
 

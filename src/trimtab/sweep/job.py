@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hydra import version
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, configure_log, env_override, setup_globals
@@ -86,7 +87,7 @@ class Job:
             configure_log(cfg.hydra.job_logging, cfg.hydra.verbose)
             if cfg.hydra.output_subdir is not None:
                 write_hydra_files(cfg, folder / cfg.hydra.output_subdir)
-            with env_override(cfg.hydra.job.env_set), _directory(folder if cfg.hydra.job.chdir else None):
+            with env_override(cfg.hydra.job.env_set), _directory(folder if _changes(cfg.hydra.job.chdir) else None):
                 return self._run(cfg, orders)
 
     def _run(self, cfg: DictConfig, orders: Orders) -> Outcome:
@@ -120,6 +121,11 @@ def _hydra_of(cfg: DictConfig) -> Iterator[Path]:
         yield folder
     finally:
         instance.cfg = before
+
+
+def _changes(chdir: bool | None) -> bool:
+    """`hydra.job.chdir`; left open it is as the application's version_base has it."""
+    return not version.base_at_least("1.2") if chdir is None else chdir
 
 
 @contextmanager

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
-from trimtab.paths import write_text
+from trimtab.paths import atomic, write_text
 from trimtab.sweep.study import Study, by_seed, facts, params
 
 Row = dict[str, str]
@@ -50,6 +50,22 @@ def write_best(study: Study, path: Path) -> None:
         found = {"name": "optuna", "best_params": params(best), "best_value": best.value}
     if found is not None:
         write_text(path, OmegaConf.to_yaml(OmegaConf.create(found)))
+
+
+def write_front(study: Study, path: Path) -> None:
+    """Draws several objectives against each other; nothing with one, or where plotly is not installed."""
+    completed = [t for t in study.trials if t.state == TrialState.COMPLETE]
+    if len(study.directions) == 1 or not completed:
+        return
+    try:
+        from trimtab.figures.pareto import pareto
+    except ImportError:
+        return
+    points = [(t.number, tuple(t.values)) for t in completed]
+    baseline = study.baseline.number if study.baseline else None
+    drawn = pareto(points, [t.number for t in study.front], _objectives(study), study.directions, baseline)
+    with atomic(path) as temporary:
+        drawn.write_html(temporary, include_plotlyjs="directory", config={"displaylogo": False})
 
 
 def _objectives(study: Study) -> list[str]:
