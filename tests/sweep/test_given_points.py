@@ -228,3 +228,15 @@ def _loader() -> Any:
 
 
 LOADER = _loader()
+
+
+@pytest.mark.parametrize("points", [[], [{"n": 4}], [{"opt": "sgd"}]])
+def test_a_group_without_default_is_swept_without_baseline(
+    app: App, sweep: Sweep, points: list[dict[str, Any]]
+) -> None:
+    path = app.folder / "conf" / "config.yaml"
+    path.write_text(path.read_text().replace("opt: adam", "opt: '???'"))
+    sweep(objective, FEW, "hydra.sweeper.baseline=false", first(*points))
+    assert {params(t)["opt"] for t in open_study(app.out).trials} <= {"adam", "sgd"}
+    with pytest.raises(SweepError, match=r"go without it by hydra\.sweeper\.baseline=false"):
+        sweep(objective, FEW, "hydra.sweep.dir=other")

@@ -5,7 +5,7 @@ baseline runs each of `a=1,2` once; in its own order, so jobs are sorted by thei
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, LauncherTestSuite
-from hydra.test_utils.test_utils import SweepTaskFunction
+from hydra.test_utils.test_utils import SweepTaskFunction, verify_dir_outputs
 from omegaconf import DictConfig
 
 OURS = [
@@ -37,19 +37,12 @@ class Runner(SweepTaskFunction):
     def __enter__(self) -> "Runner":
         JOBS.clear()
         super().__enter__()
-        for job in JOBS:
-            job.overrides = sorted(job.overrides or (), key=self._typed)
         self.returns = [sorted(JOBS, key=lambda job: list(job.overrides or ()))]
         return self
 
-    def _typed(self, override: str) -> int:
-        """Where it stands on the command line: ours puts what is fixed before what is swept."""
-        keys = [typed.split("=")[0] for typed in self.overrides or ()]
-        return keys.index(override.split("=")[0])
-
 
 @pytest.fixture
-def hydra_sweep_runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., SweepTaskFunction]]:
+def hydra_sweep_runner(monkeypatch: pytest.MonkeyPatch) -> Callable[..., SweepTaskFunction]:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
 
     def make(
@@ -72,7 +65,7 @@ def hydra_sweep_runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[...
         runner.configure_logging = configure_logging
         return runner
 
-    yield make
+    return make
 
 
 @pytest.mark.parametrize(("launcher_name", "overrides"), [("basic", OURS)])
@@ -80,6 +73,20 @@ class TestAsALauncher(LauncherTestSuite):
     @pytest.mark.skip(reason="its task returns text, which is no objective")
     def test_sweep_with_custom_resolver(self, launcher_name: str, overrides: list[str]) -> None:  # type: ignore[override]
         pass
+
+    def test_sweep_and_override(
+        self, hydra_sweep_runner: Any, launcher_name: str, overrides: list[str], tmpdir: Path
+    ) -> None:
+        """As in the suite, but that fixed overrides are written before swept ones, not as typed."""
+        typed = ["hydra/launcher=" + launcher_name, "db=mysql,postgresql", "db.user=someone"]
+        module = "hydra.test_utils.a_module"
+        with hydra_sweep_runner(None, module, None, "configs", "db_conf.yaml", typed + overrides, tmpdir) as sweep:
+            jobs = sweep.returns[0]
+            assert [job.overrides for job in jobs] == [["db.user=someone", f"db={d}"] for d in ("mysql", "postgresql")]
+            assert [job.cfg.db.user for job in jobs] == ["someone"] * 2
+            assert [job.cfg.db.driver for job in jobs] == ["mysql", "postgresql"]
+            for job in jobs:
+                verify_dir_outputs(job, job.overrides)
 
 
 @pytest.mark.parametrize(("task_launcher_cfg", "extra_flags"), [({}, ["-m", *OURS, "hydra.job.chdir=true"])])

@@ -26,6 +26,7 @@ class Plan:
         baseline: the configuration without swept overrides (with first options where it cannot do without).
         composer: makes configurations.
         first: points to try before the sampler is asked.
+        needed: options without which nothing can be composed: of swept groups that have no default.
     """
 
     space: Space
@@ -33,6 +34,7 @@ class Plan:
     baseline: DictConfig
     composer: Composer
     first: tuple["Point", ...] = ()
+    needed: tuple[str, ...] = ()
 
     def default(self) -> "Point":
         """Where the baseline lies."""
@@ -92,38 +94,46 @@ def plan(
     Raises:
         SweepError: names the knob, where it is set and the nearest name that there is.
     """
-    reference = _reference(wishes, composer, baseline)
+    reference, needed = _reference(wishes, composer, baseline)
     for knob in wishes.knobs:
         _check_options(knob, composer)
         _check_conditions(knob, composer)
     space = Space.of(wishes.knobs).settle(lambda name: _condition(reference, wishes, name))
     for overrides, chosen in _corners(space, composer):
-        cfg = _compose(composer, (*wishes.fixed, *overrides), " ".join(overrides))
+        cfg = _compose(composer, (*wishes.fixed, *completed(needed, overrides)), " ".join(overrides))
         for knob in space.knobs:
             if not composer.options(knob.key) and _exists(knob, chosen, composer):
                 _check_key(knob, cfg, overrides)
-    first = tuple(_first(given, space, wishes.fixed, composer) for given in try_first)
+    first = tuple(_first(given, space, wishes.fixed, needed, composer) for given in try_first)
     if custom_search_space is not None:
         keys = [line.partition("=")[0].lstrip("+~") for line in wishes.fixed]
         space = replace(space, extend=extension(custom_search_space, reference, keys))
-    return Plan(space, wishes.fixed, reference, composer, first)
+    return Plan(space, wishes.fixed, reference, composer, first, needed)
 
 
-def _reference(wishes: Wishes, composer: Composer, baseline: bool) -> DictConfig:
-    """The configuration without swept overrides, or if it must not be one, with the first option of each swept group."""
+def completed(needed: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """The overrides, and before them what a configuration needs beyond them."""
+    given = {line.partition("=")[0] for line in overrides}
+    return [*(n for n in needed if n.partition("=")[0] not in given), *overrides]
+
+
+def _reference(wishes: Wishes, composer: Composer, baseline: bool) -> tuple[DictConfig, tuple[str, ...]]:
+    """The configuration without swept overrides; if it need not be one, that with first options of groups, and these."""
     what = "the configuration without swept overrides"
     try:
-        return _compose(composer, wishes.fixed, what)
+        return _compose(composer, wishes.fixed, what), ()
     except SweepError as e:
-        groups = [k.override(k.at(0)) for k in wishes.knobs if not k.when and composer.options(k.key)]
+        groups = tuple(k.override(k.at(0)) for k in wishes.knobs if not k.when and composer.options(k.key))
         if not groups:
             raise
         if baseline:
             raise SweepError(f"{e}; go without it by hydra.sweeper.baseline=false") from e
-        return _compose(composer, (*wishes.fixed, *groups), f"the configuration with {' '.join(groups)}")
+        return _compose(composer, (*wishes.fixed, *groups), f"the configuration with {' '.join(groups)}"), groups
 
 
-def _first(given: Mapping[str, Any], space: Space, fixed: tuple[str, ...], composer: Composer) -> Point:
+def _first(
+    given: Mapping[str, Any], space: Space, fixed: Sequence[str], needed: Sequence[str], composer: Composer
+) -> Point:
     """A point to try first: what is given, the rest as configured under that."""
     if not isinstance(given, Mapping):
         raise SweepError(f"hydra.sweeper.try_first holds {given!r}; write a mapping from knobs to values")
@@ -132,7 +142,7 @@ def _first(given: Mapping[str, Any], space: Space, fixed: tuple[str, ...], compo
             raise SweepError(
                 f"hydra.sweeper.try_first names {key!r}, which is no knob of this study{nearest(str(key), space.names)}"
             )
-    overrides = tuple(_setting(space.of_key(key), value) for key, value in given.items())
+    overrides = tuple(completed(needed, [_setting(space.of_key(key), value) for key, value in given.items()]))
     cfg = _compose(composer, (*fixed, *overrides), f"hydra.sweeper.try_first {dict(given)}")
     point = _located(space, cfg, overrides)
     idle = given.keys() - {key_of(name) for name in point.params}

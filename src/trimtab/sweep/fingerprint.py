@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from trimtab.errors import SweepError
-from trimtab.sweep.check import Plan, plan
+from trimtab.sweep.check import Plan, completed, plan
 from trimtab.sweep.compose import Composer, plain, written
 from trimtab.sweep.custom import source
 from trimtab.sweep.grammar import parse
@@ -127,7 +127,7 @@ def _options(plan: Plan, config: Mapping[str, Any], ignored: tuple[str, ...]) ->
     for knob in plan.space.knobs:
         for text in knob.texts if plan.composer.options(knob.key) else ():
             line = f"{knob.prefix}{knob.key}={text}"
-            other = _leaves(plan.composer.compose((*plan.fixed, line)), ignored)
+            other = _leaves(plan.composer.compose((*plan.fixed, *completed(plan.needed, [line]))), ignored)
             for key, value in other.items():
                 if key not in plan.space.names and config.get(key, plan) != value:
                     yield f"{line} {key}", value
