@@ -2,13 +2,14 @@
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
 from trimtab.sweep.pareto import excess, losses
 from trimtab.sweep.settings import Direction
+
+Rank = tuple[float | int, ...]
 
 
 class Index:
@@ -31,6 +32,7 @@ class Index:
         self.completed: list[FrozenTrial] = []
         self.ranked: list[FrozenTrial] = []
         self.failures: Counter[str] = Counter()
+        self._ranks: list[Rank] = []
         for trial in trials:
             self.put(trial)
 
@@ -46,32 +48,26 @@ class Index:
             self._end(trial)
         return trial
 
-    def rank(self, trial: FrozenTrial) -> tuple[float | int, ...]:
+    def rank(self, trial: FrozenTrial) -> Rank:
         """What sorts a completed trial of a study with one objective: less is better."""
         return (excess(trial), *losses(trial, self.directions), trial.number)
 
     def _end(self, trial: FrozenTrial) -> None:
         self.ended.append(trial)
-        _insert(self.finished, trial, _number)
+        insort(self.finished, trial, key=_number)
         if trial.state == TrialState.COMPLETE:
-            _insert(self.completed, trial, _number)
+            insort(self.completed, trial, key=_number)
             if len(self.directions) == 1:
-                _insert(self.ranked, trial, self.rank)
+                self._place(trial)
         elif trial.state == TrialState.FAIL:
             self.failures[str(trial.user_attrs.get("reason", ""))] += 1
+
+    def _place(self, trial: FrozenTrial) -> None:
+        rank = self.rank(trial)
+        place = bisect_left(self._ranks, rank)
+        self._ranks.insert(place, rank)
+        self.ranked.insert(place, trial)
 
 
 def _number(trial: FrozenTrial) -> int:
     return trial.number
-
-
-def _insert(trials: list[FrozenTrial], trial: FrozenTrial, key: Callable[[FrozenTrial], Any]) -> None:
-    if trials and key(trials[-1]) < key(trial):
-        trials.append(trial)
-    else:
-        insort(trials, trial, key=key)
-
-
-def below(trials: Sequence[FrozenTrial], number: int) -> int:
-    """How many of these trials, sorted by number, have a lower one."""
-    return bisect_left(trials, number, key=_number)
