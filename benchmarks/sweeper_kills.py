@@ -84,7 +84,10 @@ def killed_at_random(folder: Path, kills: int, trials: int, seed: int) -> tuple[
     moments, hit = random.Random(seed), [0, 0]
     while sum(hit) < kills:
         with subprocess.Popen(
-            command(folder, trials, *PROCESSES, "sleep=0.05"), cwd=folder, stdout=subprocess.DEVNULL
+            command(folder, trials, *PROCESSES, "sleep=0.05"),
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         ) as process:
             while process.poll() is None and sum(hit) < kills:
                 time.sleep(moments.uniform(0.0, 6.0))
