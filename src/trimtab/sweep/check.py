@@ -118,7 +118,7 @@ def completed(needed: Sequence[str], overrides: Sequence[str]) -> list[str]:
 
 
 def _reference(wishes: Wishes, composer: Composer, baseline: bool) -> tuple[DictConfig, tuple[str, ...]]:
-    """The configuration without swept overrides; if it need not be one, that with first options of groups, and these."""
+    """The configuration without swept overrides; if it need not be one, the one with first options of groups, these."""
     what = "the configuration without swept overrides"
     try:
         return _compose(composer, wishes.fixed, what), ()

@@ -140,19 +140,20 @@ class _Elite:
 
     size: int
     select: Select
-    _folded: list[int] = field(default_factory=list)
+    _folded: int = 0
+    _last: FrozenTrial | None = None
     _kept: list[FrozenTrial] = field(default_factory=list)
 
     def of(self, trials: Sequence[FrozenTrial], directions: Sequence[Direction]) -> list[FrozenTrial]:
         """The elite of completed trials, the best first."""
-        done = len(self._folded)
-        if [t.number for t in trials[:done]] != self._folded:
-            done, self._folded, self._kept = 0, [], []
-        for start in range(done, len(trials) - self.size + 1, self.size):
-            block = trials[start : start + self.size]
+        if len(trials) < self._folded or (self._folded and trials[self._folded - 1] is not self._last):
+            # Another study, or a trial below has ended late: it moves all that come after.
+            self._folded, self._last, self._kept = 0, None, []
+        while len(trials) - self._folded >= self.size:
+            block = trials[self._folded : self._folded + self.size]
             self._kept = self.select([*self._kept, *block], directions, self.size)
-            self._folded += [t.number for t in block]
-        return self.select([*self._kept, *trials[len(self._folded) :]], directions, self.size)
+            self._folded, self._last = self._folded + self.size, block[-1]
+        return self.select([*self._kept, *trials[self._folded :]], directions, self.size)
 
 
 def _bred(breeding: Breeding, elite: _Elite, space: Space, view: optuna.Study, dice: Dice) -> Proposal:
