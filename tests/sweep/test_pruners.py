@@ -234,3 +234,25 @@ def test_every_report_after_the_end_says_so_again() -> None:
 
 def test_nobody_is_told_outside_of_a_sweep() -> None:
     report(1, 0.5)
+
+
+def test_of_paused_trials_the_best_third_goes_on_the_highest_rung_first() -> None:
+    history = Asha(pause=True).history("minimize")
+    for number, loss in enumerate([0.5, 0.1, NAN, 0.3, 0.2, 0.4]):
+        history.learn(ended(number, {1: loss}, TrialState.PRUNED))
+    assert list(history.promotions()) == [(1, 1), (4, 1)]
+    for number, loss in [(1, 0.9), (4, 0.8), (3, 0.7)]:  # each has got to the next rung
+        history.learn(ended(number, {1: [0.1, 0.3, 0.2][number % 3], 3: loss}, TrialState.PRUNED))
+    assert list(history.promotions())[0] == (3, 3)
+    history.learn(ended(6, {1: 0.0}))
+    assert 6 not in dict(history.promotions())  # has ended by itself
+
+
+def test_a_task_that_reports_every_tenth_step_passes_several_rungs_at_once() -> None:
+    history = Asha(pause=True).history("minimize")
+    rule = history.rule(0)
+    assert rule is not None
+    assert rule.prunes({10: 0.5})
+    again = history.rule(0, paused_at=10)
+    assert again is not None
+    assert [again.prunes({step: 0.5}) for step in (20, 30)] == [False, True]

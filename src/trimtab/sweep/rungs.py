@@ -200,19 +200,27 @@ class _Pauses(History):
         self._ladder = ladder
         self._sign = -1 if direction == "maximize" else 1
         self._rungs: list[list[tuple[float, int]]] = []
-        self._reached: dict[int, tuple[int, int]] = {}
+        self._waiting: list[list[tuple[float, int]]] = []  # those of each rung that have got no further
+        self._at: dict[int, tuple[int, int]] = {}  # by trial: how many rungs it has reached, and its last step
 
     def learn(self, trial: FrozenTrial) -> None:
         """See `History`; a report that is no number counts as the worst."""
         if trial.state == TrialState.FAIL or not trial.intermediate_values:
             return
         losses = self._ladder.losses(trial.intermediate_values, self._sign)
-        known, _ = self._reached.get(trial.number, (0, 0))
-        for rung in range(known, len(losses)):
+        there = [(inf if isnan(loss) else loss, trial.number) for loss in losses]
+        known, _ = self._at.get(trial.number, (0, 0))
+        for rung, entry in enumerate(there):
             if rung == len(self._rungs):
                 self._rungs.append([])
-            insort(self._rungs[rung], (inf if isnan(losses[rung]) else losses[rung], trial.number))
-        self._reached[trial.number] = len(losses), max(trial.intermediate_values)
+                self._waiting.append([])
+            if rung >= known:
+                insort(self._rungs[rung], entry)
+        if known and there[known - 1] in self._waiting[known - 1]:
+            self._waiting[known - 1].remove(there[known - 1])
+        if there and trial.state != TrialState.COMPLETE and there[-1][0] < inf:
+            insort(self._waiting[len(there) - 1], there[-1])
+        self._at[trial.number] = len(there), max(trial.intermediate_values)
 
     def rule(self, number: int, paused_at: int | None = None) -> Rule | None:
         """See `History`."""
@@ -220,12 +228,12 @@ class _Pauses(History):
 
     def promotions(self) -> Iterator[tuple[int, int]]:
         """From the highest rung downwards, the best of each first."""
-        for rung in range(len(self._rungs), 0, -1):
-            there = self._rungs[rung - 1]
-            for loss, number in there[: len(there) // self._ladder.factor]:
-                reached, step = self._reached[number]
-                if reached == rung and loss < inf:
-                    yield number, step
+        for there, waiting in zip(reversed(self._rungs), reversed(self._waiting), strict=True):
+            passing = len(there) // self._ladder.factor
+            for entry in waiting if passing else ():
+                if entry > there[passing - 1]:
+                    break
+                yield entry[1], self._at[entry[1]][1]
 
 
 class _Brackets(History):
