@@ -240,3 +240,10 @@ def test_a_group_without_default_is_swept_without_baseline(
     assert {params(t)["opt"] for t in open_study(app.out).trials} <= {"adam", "sgd"}
     with pytest.raises(SweepError, match=r"go without it by hydra\.sweeper\.baseline=false"):
         sweep(objective, FEW, "hydra.sweep.dir=other")
+
+
+@pytest.mark.parametrize(("pattern", "options"), [("*", {"adam", "sgd"}), ("s*", {"sgd"})])
+def test_glob_sweeps_the_options_of_a_group(app: App, sweep: Sweep, pattern: str, options: set[str]) -> None:
+    fixed = ["opt.lr=0.1", "n=1", "hydra/sweeper/sampler=grid", "hydra.sweeper.baseline=false", "++opt.momentum=0.5"]
+    sweep(objective, f"opt=glob({pattern})", *fixed)
+    assert {params(t)["opt"] for t in open_study(app.out).trials} == options

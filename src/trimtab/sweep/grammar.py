@@ -10,6 +10,7 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import (
+    ChoiceSweep,
     IntervalSweep,
     Override,
     RangeSweep,
@@ -149,7 +150,7 @@ def _retyped(new: Knob, old: Sequence[Knob]) -> list[Knob]:
 
 def _parse(parser: OverridesParser, line: str, origin: str) -> Override:
     try:
-        return parser.parse_override(line)
+        return parser.parse_overrides([line])[0]  # unlike parse_override, lets a glob know the options
     except HydraException as e:
         raise SweepError(f"{origin} has {line!r}, which Hydra cannot read: {e}") from e
 
@@ -191,7 +192,9 @@ class _Complaint:
 
 def _choices(override: Override, wrong: _Complaint) -> tuple[CategoricalDistribution, tuple[str, ...], tuple[Any, ...]]:
     """Optuna keeps plain values as they are; lists, mappings and look-alikes (1, True) as text."""
-    elements = list(override.sweep_iterator())
+    # Not in shuffled order, which would be another at each call.
+    sweep = override.value()
+    elements = list(sweep.list if isinstance(sweep, ChoiceSweep) else override.sweep_iterator())
     if not elements:
         raise wrong("has no values", "name at least one")
     if "log" in getattr(override.value(), "tags", ()):
