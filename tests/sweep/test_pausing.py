@@ -57,7 +57,7 @@ def test_the_best_third_of_each_rung_has_gone_on(app: App, sweep: Sweep) -> None
         there = sorted((t for t in trials if rung in t.intermediate_values), key=lambda t: t.intermediate_values[rung])
         assert all(len(t.intermediate_values) > rung for t in there[: len(there) // 3])
     left = next(t for t in trials if len(t.intermediate_values) == 1)
-    assert reason(left) == "pruned at step 1: others were better there"
+    assert reason(left) == "paused at step 1 and was not sent on"
     assert left.value == left.intermediate_values[1]
 
 

@@ -237,5 +237,5 @@ class Supply:
 
 
 def _not_sent_on(trial: FrozenTrial) -> Pruned:
-    reason = f"pruned at step {pauses(trial)[-1]}: others were better there"
+    reason = f"paused at step {pauses(trial)[-1]} and was not sent on"
     return Pruned(reason, trial.intermediate_values, constraints=trial.constraints)
