@@ -243,7 +243,7 @@ def test_of_paused_trials_the_best_third_goes_on_the_highest_rung_first() -> Non
     assert list(history.promotions()) == [(1, 1), (4, 1)]
     for number, loss in [(1, 0.9), (4, 0.8), (3, 0.7)]:  # each has got to the next rung
         history.learn(ended(number, {1: [0.1, 0.3, 0.2][number % 3], 3: loss}, TrialState.PRUNED))
-    assert list(history.promotions())[0] == (3, 3)
+    assert next(iter(history.promotions())) == (3, 3)
     history.learn(ended(6, {1: 0.0}))
     assert 6 not in dict(history.promotions())  # has ended by itself
 
