@@ -4,7 +4,16 @@ import argparse
 import subprocess
 import sys
 
-ALL = ("pipeline_times", "fixed_cost", "solo_vs_bare_loop", "trial_overhead", "champions")
+ALL = (
+    "pipeline_times",
+    "fixed_cost",
+    "solo_vs_bare_loop",
+    "trial_overhead",
+    "sweeper_overhead",
+    "sweeper_schedules",
+    "sweeper_kills",
+    "champions",
+)
 
 
 def main() -> None:

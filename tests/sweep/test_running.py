@@ -295,6 +295,22 @@ def overlapping(trials: list[Any]) -> int:
     return sum(b.datetime_start < a.datetime_complete for a, b in pairwise(trials))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("executor", "options"),
+    [("submitit", ["hydra.sweeper.executor.cluster=local"]), ("ray", ["hydra.sweeper.executor.cpus=0.5"])],
+)
+def test_the_table_does_not_depend_on_the_executor(app: App, tmp_path: Path, executor: str, options: list[str]) -> None:
+    pytest.importorskip(executor, reason=f"{executor} is not installed")
+    other = write_app(tmp_path / "other")
+    assert other.run(FEW).returncode == 0
+    done = app.run(FEW, f"hydra/sweeper/executor={executor}", "hydra.sweeper.n_jobs=2", *options, "fail=[2]")
+    assert done.returncode == 0, done.stderr
+    assert app.table() == other.table()
+    assert "[app][INFO] - opt" in (app.out / "1" / "console.log").read_text()
+    assert open_study(app.out).trials[2].user_attrs["starts"] == 2
+
+
 def test_the_schedule_is_part_of_the_study(app: App, sweep: Sweep) -> None:
     sweep(objective, FEW, RANDOM)
     with pytest.raises(SweepError, match=r"schedule: absent → \"async\""):
