@@ -16,6 +16,7 @@ def test_the_front_is_a_line_in_order_of_the_first_objective() -> None:
     drawn = pareto(TRIALS, [0, 1, 2], ["loss", "<b>size"], ["minimize", "minimize"], baseline=0)
     (front,) = traces(drawn, "Pareto front")
     assert (list(front.x), list(front.y), front.mode) == ([1.0, 2.0, 3.0], [3.0, 2.0, 1.0], "lines+markers")
+    assert front.line.shape == "hv"
     (beaten,) = traces(drawn, "trial")
     assert (list(beaten.x), list(beaten.y)) == ([3.0], [3.0])
     (baseline,) = traces(drawn, "baseline (trial 0)")

@@ -34,7 +34,8 @@ def pareto(
     columns = min(2, len(pairs))
     drawn, panels = style.panels(len(pairs), columns, height=84 + 340 * -(-len(pairs) // columns))
     for panel, (a, b) in zip(panels, pairs, strict=True):
-        _panel(panel, trials, set(front), (a, b), baseline)
+        # What is attained between two points of the front is what the one that is no worse there attains.
+        _panel(panel, trials, set(front), (a, b), baseline, "hv" if directions[a] == "minimize" else "vh")
         for side, objective in ((panel.x, a), (panel.y, b)):
             axis = style.ValueAxis.of([values[objective] for _, values in trials], directions[objective])
             title = f"{style.safe(names[objective])}, {style.better(directions[objective])}{axis.note}"
@@ -46,7 +47,12 @@ def pareto(
 
 
 def _panel(
-    panel: style.Panel, trials: Sequence[Point], front: set[int], pair: tuple[int, int], baseline: int | None
+    panel: style.Panel,
+    trials: Sequence[Point],
+    front: set[int],
+    pair: tuple[int, int],
+    baseline: int | None,
+    steps: str,
 ) -> None:
     """Dots, the front as steps between them, and a star for the baseline."""
     beaten = [t for t in trials if t[0] not in front and t[0] != baseline]
@@ -55,7 +61,7 @@ def _panel(
     blue = {"size": 9, "color": style.BLUE, "line": {"color": "white", "width": 0.5}}
     _dots(panel, "trial", beaten, pair, marker=grey, mode="markers")
     # Only of two objectives is the front a line; of more it is a surface, seen from the side.
-    line = {"color": style.BLUE, "width": 1.5, "dash": "dot"}
+    line = {"color": style.BLUE, "width": 1.5, "dash": "dot", "shape": steps}
     joined = "lines+markers" if len(trials[0][1]) == 2 else "markers"
     _dots(panel, "Pareto front", best, pair, marker=blue, mode=joined, line=line)
     chosen = [t for t in trials if t[0] == baseline]
