@@ -32,6 +32,9 @@ sweep: setup  ## prepare the data and run the study that params.yaml names (agai
 repro: setup  ## the whole pipeline: prepare, sweep, select, evaluate (opens the test set), report
 	@dvc repro
 
+status: setup  ## how the latest study stands, also while it runs; ARGS=DIR for another
+	@python -m trimtab.tools.status $(ARGS)
+
 ui: setup  ## compare runs in MLflow on http://127.0.0.1:$(PORT)
 	@python -m trimtab.tools.ui --port $(PORT)
 

@@ -54,6 +54,10 @@ class Diverged(TrimtabError):
     """A trial's loss became NaN or infinite; the trial fails, its sweep goes on."""
 
 
+class Pruned(Exception):
+    """Raised by `trimtab.report` in a trial that need not go on; let it through, or tidy up and return."""
+
+
 def outage(error: BaseException) -> Outage | OSError | None:
     """The Outage or full disk that an error came from, however wrapped; None if it has another reason.
 

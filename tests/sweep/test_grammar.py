@@ -40,6 +40,13 @@ LOADER = ConfigLoaderImpl(create_config_search_path(None))
         ("tag(log, int(interval(16, 256)))", IntDistribution(16, 256, log=True)),
         ("tag(log, interval(1e-4, 1))", FloatDistribution(1e-4, 1.0, log=True)),
         ("shuffle(range(1, 3))", IntDistribution(1, 2)),
+        ("shuffle(choice(a, b))", CategoricalDistribution(("a", "b"))),
+        ("range(start=1, stop=8, step=3)", IntDistribution(1, 7, step=3)),
+        ("range(-5.5, 5.5, step=0.5)", FloatDistribution(-5.5, 5.0, step=0.5)),
+        ("float(interval(1, 3))", FloatDistribution(1.0, 3.0)),
+        ("float(range(1, 4))", FloatDistribution(1.0, 3.0, step=1.0)),
+        ("int(tag(log, interval(1, 100)))", IntDistribution(1, 100, log=True)),
+        ("str(choice(1, 2))", CategoricalDistribution(("1", "2"))),
     ],
 )
 def test_values_become_a_distribution(text: str, expected: BaseDistribution) -> None:
@@ -83,6 +90,15 @@ def test_the_last_value_of_a_key_wins(
     wishes = parse(params, typed, LOADER)
     assert [k.name for k in wishes.knobs] == knobs
     assert list(wishes.fixed) == fixed
+
+
+def test_a_key_set_twice_in_params_is_refused() -> None:
+    with pytest.raises(SweepError, match=r"sets 'a' twice"):
+        parse({"a": "1,2", "+a": 3}, [], LOADER)
+
+
+def test_params_may_be_null() -> None:
+    assert parse(None, ["a=1,2"], LOADER).knobs[0].name == "a"
 
 
 def test_the_command_line_changes_values_and_keeps_role_and_condition() -> None:

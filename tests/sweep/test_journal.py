@@ -23,7 +23,7 @@ PIECES = {"fingerprint": "f", "pieces": {}, "knobs": {}}
 
 
 def opened(folder: Path) -> Journal:
-    return Journal(folder, "name", "minimize", PIECES)
+    return Journal(folder, "name", ["minimize"], PIECES)
 
 
 def asked(journal: Journal) -> FrozenTrial:
@@ -38,7 +38,7 @@ def asked(journal: Journal) -> FrozenTrial:
 
 def test_what_is_told_is_read_again(tmp_path: Path) -> None:
     journal = opened(tmp_path)
-    told = journal.tell(asked(journal), Completed(0.1 + 0.2, {1: 0.5, 2: 0.4}, {"epochs": 2}, 1.5))
+    told = journal.tell(asked(journal), Completed((0.1 + 0.2,), {1: 0.5, 2: 0.4}, {"epochs": 2}, 1.5))
     read = open_study(tmp_path).trials[0]
     assert (read.value, read.intermediate_values, read.user_attrs) == (0.1 + 0.2, {1: 0.5, 2: 0.4}, told.user_attrs)
     assert read.params == {"x": 0.1}
@@ -46,7 +46,7 @@ def test_what_is_told_is_read_again(tmp_path: Path) -> None:
 
 def test_optuna_reads_it_too(tmp_path: Path) -> None:
     journal = opened(tmp_path)
-    journal.tell(asked(journal), Completed(0.5))
+    journal.tell(asked(journal), Completed((0.5,)))
     storage = JournalStorage(JournalFileBackend(str(tmp_path / FILE)))
     assert storage.get_all_trials(0)[0].value == 0.5
 
@@ -62,7 +62,7 @@ def test_an_outcome_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         real(fd)
 
     monkeypatch.setattr(os, "fsync", counted)
-    journal.tell(trial, Completed(0.5, dict.fromkeys(range(20), 0.5), {"epochs": 20}))
+    journal.tell(trial, Completed((0.5,), dict.fromkeys(range(20), 0.5), {"epochs": 20}))
     assert len(writes) == 1
 
 
@@ -107,7 +107,7 @@ def test_a_full_disk_leaves_the_journal_readable(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(os, "write", half)
     with pytest.raises(DiskError, match="No space left on device; free some space, then run the same command"):
-        journal.tell(trial, Completed(0.5))
+        journal.tell(trial, Completed((0.5,)))
     monkeypatch.undo()
     assert open_study(tmp_path).trials[0].state == TrialState.RUNNING
     assert (tmp_path / FILE).read_bytes().endswith(b"\n")
@@ -122,7 +122,7 @@ def test_a_second_sweep_is_refused_by_the_first_ones_process(tmp_path: Path) -> 
 
 def test_a_study_cut_after_any_line_resumes_to_the_same_table(app: App, sweep: Callable[..., None]) -> None:
     """Every kill between two writes: whatever has been asked or told, the rest follows."""
-    few = ["hydra.sweeper.n_trials=5", "hydra.sweeper.lag=2", "hydra.sweeper.sampler.startup_trials=1"]
+    few = ["hydra.sweeper.n_trials=5", "hydra.sweeper.lag=2", "hydra.sweeper.sampler.n_startup_trials=1"]
     sweep(objective, *few)
     table, lines = app.table(), (app.out / FILE).read_text().splitlines()
     assert all(isinstance(json.loads(line), dict) for line in lines)

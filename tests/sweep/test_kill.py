@@ -16,7 +16,7 @@ from trimtab.errors import SweepError
 from trimtab.sweep.study import open_study
 
 TRIALS = "hydra.sweeper.n_trials=14"
-EARLY = ["hydra.sweeper.sampler.startup_trials=2", "hydra.sweeper.lag=4"]  # so that few trials suffice to learn
+EARLY = ["hydra.sweeper.sampler.n_startup_trials=2", "hydra.sweeper.lag=4"]  # so that few trials suffice to learn
 SAMPLERS = {"tpe": EARLY, "random": ["hydra/sweeper/sampler=random", "hydra.sweeper.lag=4"]}
 PROCESSES = ["hydra/sweeper/executor=processes"]
 

@@ -194,7 +194,7 @@ def test_a_raised_budget_goes_on_and_a_lowered_one_does_nothing(
 
 
 def test_a_raised_budget_gives_what_the_larger_one_gives_at_once(app: App, sweep: Sweep) -> None:
-    early = ("hydra.sweeper.sampler.startup_trials=2", "hydra.sweeper.lag=3")
+    early = ("hydra.sweeper.sampler.n_startup_trials=2", "hydra.sweeper.lag=3")
     sweep(objective, "hydra.sweeper.n_trials=8", *early)
     sweep(objective, "hydra.sweeper.n_trials=14", *early)
     resumed = app.table()
@@ -210,7 +210,7 @@ def test_a_raised_budget_gives_what_the_larger_one_gives_at_once(app: App, sweep
         ("hydra.sweeper.seed=1", "seed: 0 → 1"),
         ("hydra.sweeper.lag=4", "lag: 8 → 4"),
         ("hydra.sweeper.direction=maximize", '"minimize" → "maximize"'),
-        ("hydra.sweeper.sampler.startup_trials=5", "sampler.startup_trials: 10 → 5"),
+        ("hydra.sweeper.sampler.n_startup_trials=5", "sampler.n_startup_trials: 10 → 5"),
     ],
 )
 def test_another_study_in_the_same_directory_is_refused_by_name(
@@ -347,7 +347,7 @@ def test_an_orphan_that_was_started_ten_times_is_poison(app: App, sweep: Sweep) 
     ends = [i for i, line in enumerate(lines) if '"op_code":6' in line]
     path.write_text("\n".join(lines[: ends[-1]]) + "\n")
     with lock(app.out):
-        journal = Journal(app.out, "", "minimize", {})
+        journal = Journal(app.out, "", ["minimize"], {})
         for _ in range(9):
             journal.start(journal.trials[3])
     sweep(objective, FEW)

@@ -42,11 +42,12 @@ def finished(number: int) -> optuna.trial.FrozenTrial:
 def test_the_last_outcomes_are_hidden_even_if_they_are_known(
     lag: int, number: int, complete: int, running: int
 ) -> None:
-    view, witness = View("minimize", lag), Witness()
+    view, witness = View(["minimize"], lag), Witness()
     trials = [finished(n) for n in range(number)]
     for trial in trials:
         view.show(trial)
-    view.advance(trials, number)
+    for trial in trials[: view.horizon(number)]:
+        view.tell(trial)
     view.propose(witness, Space(()), 0, number, number)
     assert witness.states == [TrialState.COMPLETE] * complete + [TrialState.RUNNING] * running
 
@@ -64,7 +65,7 @@ def test_an_outcome_is_felt_from_lag_trials_later(
             calls.append(1)
             return -100.0 if len(calls) - 1 == surprise else float(cfg.n + cfg.opt.lr)
 
-        learning = ["hydra.sweeper.sampler.startup_trials=1", "hydra.sweeper.lag=4", "hydra.sweeper.n_trials=14"]
+        learning = ["hydra.sweeper.sampler.n_startup_trials=1", "hydra.sweeper.lag=4", "hydra.sweeper.n_trials=14"]
         sweep(task, *learning, f"hydra.sweep.dir={folder}")
         return [t.params for t in open_study(app.folder / folder).trials]
 

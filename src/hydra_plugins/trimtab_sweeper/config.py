@@ -1,4 +1,4 @@
-"""The options of `hydra/sweeper=trimtab` and of its groups `sampler` and `executor`."""
+"""The options of `hydra/sweeper=trimtab` and of its groups `sampler`, `pruner` and `executor`."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,47 +11,191 @@ from omegaconf import MISSING
 class TrimtabSweeperConf:
     """Settings of a sweep, as they stand in `hydra.sweeper`; trimtab.sweep.settings explains them."""
 
-    defaults: list[Any] = field(default_factory=lambda: [{"sampler": "tpe"}, {"executor": "inline"}, "_self_"])
+    defaults: list[Any] = field(
+        default_factory=lambda: [{"sampler": "tpe"}, {"pruner": "none"}, {"executor": "inline"}, "_self_"]
+    )
     _target_: str = "hydra_plugins.trimtab_sweeper.trimtab_sweeper.TrimtabSweeper"
+    _recursive_: bool = False  # nodes are built at the sweep's own door, which says what is wrong with them
     sampler: Any = MISSING
     executor: Any = MISSING
-    direction: str = "minimize"
+    direction: Any = "minimize"
     n_trials: int = 20
     n_jobs: int = 1
     lag: int = 8
     seed: int = 0
     seed_key: str | None = None
+    seeds: int = 1
     baseline: bool = True
-    params: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] | None = field(default_factory=dict)
+    try_first: list[Any] = field(default_factory=list)
+    warm_start: str | None = None
+    custom_search_space: str | None = None
+    max_failure_rate: float = 1.0
     ignore: list[str] = field(default_factory=list)
     study_name: str | None = None
     callbacks: list[Any] = field(default_factory=list)
+    pruner: Any = MISSING
+    prune_baseline: bool = False
+    schedule: str = "reproducible"
+    minutes: float | None = None
+    target: float | None = None
+    timeout_s: float | None = None
+    retries: int = 1
+    give_up_after: int = 5
+    storage: str | None = None
+    keep_trials: int | None = None
     max_starts: int = 10
     progress: str = "auto"
     dry_run: bool = False
 
 
 @dataclass
+class AutoConf:
+    """Chooses one of the others by budget, knobs and objectives, and says why. Take it if you don't want to choose."""
+
+    _target_: str = "trimtab.sweep.auto.Auto"
+    seed: int | None = None
+
+
+@dataclass
 class TpeConf:
-    """Tree-structured Parzen estimator: the default; learns from what has been tried."""
+    """Learns which regions are good. Take it by default: any kind of knob, conditions, several objectives."""
 
     _target_: str = "trimtab.sweep.samplers.Tpe"
-    startup_trials: int = 10
-    candidates: int = 24
+    n_startup_trials: int = 10
+    n_ei_candidates: int = 24
+    multivariate: bool = True
+    seed: int | None = None
 
 
 @dataclass
 class RandomConf:
-    """Independent draws: the honest comparison, and good for many workers at once."""
+    """Independent draws. Take it as the honest comparison, or for very many workers at once."""
 
     _target_: str = "trimtab.sweep.samplers.Random"
+    seed: int | None = None
 
 
 @dataclass
 class GridConf:
-    """Every point of a discrete space once, in an order shuffled by the study's seed."""
+    """Every point once, in an order shuffled by the seed. Take it for a few discrete knobs that you want whole."""
 
-    _target_: str = "trimtab.sweep.samplers.Grid"
+    _target_: str = "trimtab.sweep.designs.Grid"
+    seed: int | None = None
+
+
+@dataclass
+class SobolConf:
+    """Spreads evenly where random clumps. Take it for few trials, to see a space, or to learn from it later."""
+
+    _target_: str = "trimtab.sweep.designs.Sobol"
+    seed: int | None = None
+
+
+@dataclass
+class GpConf:
+    """A Gaussian process. Take it for costly trials: up to some 200, few knobs, no conditions; ≈ 0.5 s a proposal."""
+
+    _target_: str = "trimtab.sweep.samplers.Gp"
+    n_startup_trials: int = 10
+    deterministic_objective: bool = False
+    seed: int | None = None
+
+
+@dataclass
+class CmaEsConf:
+    """Moves a normal distribution. Take it for numbers only (5 to 100 knobs) and hundreds of trials or more."""
+
+    _target_: str = "trimtab.sweep.samplers.CmaEs"
+    popsize: int | None = None
+    with_margin: bool = False
+    n_startup_trials: int = 1
+    seed: int | None = None
+
+
+@dataclass
+class GeneticConf:
+    """Children of good trials. Take it for a thousand trials or more with choices and conditions."""
+
+    _target_: str = "trimtab.sweep.genetic.Genetic"
+    population_size: int = 32
+    mutation_prob: float | None = None
+    crossover_prob: float = 0.9
+    swapping_prob: float = 0.5
+    seed: int | None = None
+
+
+@dataclass
+class Nsga2Conf:
+    """Children of a Pareto front. Take it for several objectives and hundreds of trials or more."""
+
+    _target_: str = "trimtab.sweep.genetic.Nsga2"
+    population_size: int = 50
+    mutation_prob: float | None = None
+    crossover_prob: float = 0.9
+    swapping_prob: float = 0.5
+    seed: int | None = None
+
+
+@dataclass
+class NeverConf:
+    """No pruning: every trial runs to its end. Take it where trials are short or report nothing."""
+
+    _target_: str = "trimtab.sweep.pruners.Never"
+
+
+@dataclass
+class MedianConf:
+    """Ends what is worse than the median at the same step. Take it first: it spares about half and seldom errs."""
+
+    _target_: str = "trimtab.sweep.pruners.Median"
+    startup_trials: int = 5
+    warmup_steps: int = 0
+    interval_steps: int = 1
+    min_trials: int = 1
+
+
+@dataclass
+class PatientConf:
+    """Ends what no longer improves, or lets another pruner (`wrapped`) end only that. Take it for noisy curves."""
+
+    _target_: str = "trimtab.sweep.pruners.Patient"
+    patience: int = 5
+    min_delta: float = 0.0
+    wrapped: Any = None
+
+
+@dataclass
+class ThresholdConf:
+    """Ends what leaves fixed limits, or reports NaN. Take it where you know what a hopeless value is."""
+
+    _target_: str = "trimtab.sweep.pruners.Threshold"
+    lower: float | None = None
+    upper: float | None = None
+    warmup_steps: int = 0
+    interval_steps: int = 1
+
+
+@dataclass
+class AshaConf:
+    """Lets the best 1/eta pass each rung. Take it for many trials whose early steps foretell the late ones."""
+
+    _target_: str = "trimtab.sweep.rungs.Asha"
+    min_step: int = 1
+    max_step: int | None = None
+    reduction_factor: int = 3
+    pause: bool = False
+
+
+@dataclass
+class HyperbandConf:
+    """ASHAs with early and late first rungs. Take it if unsure that early steps foretell late ones."""
+
+    _target_: str = "trimtab.sweep.rungs.Hyperband"
+    min_step: int = 1
+    max_step: int | None = None
+    reduction_factor: int = 3
+    pause: bool = False
 
 
 @dataclass
@@ -68,14 +212,63 @@ class ProcessesConf:
 
     _target_: str = "trimtab.sweep.executors.Processes"
     _partial_: bool = True
+    threads: int | None = None
+
+
+@dataclass
+class RayConf:
+    """Trials run as tasks of a ray cluster, or of one started here. Take it for a cluster that ray already runs on."""
+
+    _target_: str = "trimtab.sweep.on_ray.Ray"
+    _partial_: bool = True
+    address: str | None = None
+    cpus: float = 1
+    gpus: float = 0
+    resources: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class SubmititConf:
+    """Trials run as SLURM jobs of their own. Take it for trials of at least some minutes."""
+
+    _target_: str = "trimtab.sweep.on_submitit.Submitit"
+    _partial_: bool = True
+    folder: str = "${hydra.sweep.dir}/.submitit"
+    cluster: str = "slurm"
+    parameters: dict[str, Any] = field(default_factory=dict)
 
 
 def _register() -> None:
     store = ConfigStore.instance()
     options: dict[str, dict[str, Any]] = {
         "hydra/sweeper": {"trimtab": TrimtabSweeperConf},
-        "hydra/sweeper/sampler": {"tpe": TpeConf, "random": RandomConf, "grid": GridConf},
-        "hydra/sweeper/executor": {"inline": InlineConf, "processes": ProcessesConf},
+        "hydra/sweeper/sampler": {
+            "auto": AutoConf,
+            "tpe": TpeConf,
+            "random": RandomConf,
+            "grid": GridConf,
+            "sobol": SobolConf,
+            "gp": GpConf,
+            "cmaes": CmaEsConf,
+            "genetic": GeneticConf,
+            "nsga2": Nsga2Conf,
+            "nsgaii": Nsga2Conf,  # these two as the official Optuna sweeper calls them
+            "motpe": TpeConf,
+        },
+        "hydra/sweeper/pruner": {
+            "none": NeverConf,
+            "median": MedianConf,
+            "patient": PatientConf,
+            "threshold": ThresholdConf,
+            "asha": AshaConf,
+            "hyperband": HyperbandConf,
+        },
+        "hydra/sweeper/executor": {
+            "inline": InlineConf,
+            "processes": ProcessesConf,
+            "ray": RayConf,
+            "submitit": SubmititConf,
+        },
     }
     for group, names in options.items():
         for name, node in names.items():

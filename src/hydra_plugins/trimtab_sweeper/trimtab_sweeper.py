@@ -33,12 +33,11 @@ class TrimtabSweeper(Sweeper):
 
         HYDRA_FULL_ERROR=1 shows the traceback instead.
         """
-        from trimtab.sweep.settings import Settings
+        from trimtab.sweep.build import settings
         from trimtab.sweep.sweep import sweep
 
         try:
-            settings = Settings(**self.settings)
-            return sweep(settings, arguments, *self._given)
+            return sweep(settings(self.settings), arguments, *self._given)
         except TrimtabError as e:
             if os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise

@@ -165,10 +165,21 @@ def read_trials(path: Path, knobs: tuple[Knob, ...]) -> pd.DataFrame:
         **{c: pd.to_numeric(cells.get(c, blank)).astype(float) for c in ("value", "epochs", "seed")},
     }
     for knob in knobs:
-        parsed = [knob.parse(cell) for cell in cells.get(knob.column, blank)]
+        parsed = [knob.parse(cell) for cell in _cells(cells, knob, blank)]
         kind = object if knob.kind == "choice" else float
         columns[knob.column] = pd.Series(parsed, index=cells.index, dtype=kind)
     return pd.DataFrame(columns).sort_values("number", ignore_index=True)
+
+
+def _cells(cells: pd.DataFrame, knob: Knob, blank: pd.Series) -> pd.Series:
+    """A knob's column. One with several ranges (`lr if opt=sgd`) shares it; here it has the rows of its own range."""
+    key, _, case = knob.name.partition(" if ")
+    column = cells.get(f"params.{key}", blank)
+    for name, allowed in knob.when if case else ():
+        wanted = allowed if isinstance(allowed, list) else [allowed]
+        held = [any(_same(cell, choice) for choice in wanted) for cell in cells.get(f"params.{name}", blank)]
+        column = column.where(pd.Series(held, index=cells.index), "")
+    return column
 
 
 def _same(cell: str, choice: Value) -> bool:

@@ -83,7 +83,7 @@ class StudyRun:
             return
         if (best := study.best) is not None and best.number == trial.number:
             self._log_best(study)  # a point per improvement: one per trial would cost 4 ms each
-        if trial.value is None:
+        if trial.state.name == "FAIL":
             self._store.fail(self._parent, trial.number, reason(trial))
         if self._settings.trials != "all" and len(study.finished) % 20 == 0:
             self._thin(study)
@@ -127,7 +127,7 @@ class StudyRun:
         assert self._store is not None
         assert self._parent is not None
         complete = {r.data.tags.get("trial") for r in self._store.below(self._parent, {"state": "complete"})}
-        lost = [t for t in self._kept(study) if t.value is not None and str(t.number) not in complete]
+        lost = [t for t in self._kept(study) if t.state.name == "COMPLETE" and str(t.number) not in complete]
         for trial in lost:
             folder = study.folder(trial)
             if not (folder / "result.json").exists():

@@ -120,7 +120,7 @@ def export(directory: Path, cfg: DictConfig) -> dict[str, Any]:
     frames = [
         pd.DataFrame(load_result(found.folder(t)).curves).assign(trial=number)
         for number, t in sorted(shown.items())
-        if t.value is not None
+        if t.state.name == "COMPLETE"
     ]
     curves = pd.concat(frames, ignore_index=True).astype({"epoch": int})
     with atomic(out / "curves.parquet") as temporary:
@@ -170,7 +170,8 @@ def _point(trial: Any) -> dict[str, Any] | None:
 def _say(facts: dict[str, Any]) -> None:
     best, baseline, counts = facts["best"], facts["baseline"], facts["counts"]
     against = f"; baseline {baseline['value']:.4g}" if baseline and baseline["value"] is not None else ""
-    failed = f", {counts['FAIL']} failed" if "FAIL" in counts else ""
+    words = {"PRUNED": "pruned", "FAIL": "failed"}
+    failed = "".join(f", {counts[state]} {word}" for state, word in words.items() if state in counts)
     closing(
         f"best {facts['metric']} {best['value']:.4g} in trial {best['number']}{against} "
         f"({sum(counts.values())} trials{failed})",

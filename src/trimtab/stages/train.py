@@ -43,14 +43,14 @@ def task(cfg: DictConfig) -> float:
     with _mlflow_run(cfg, folder) as run:
 
         def on_epoch(epoch: int, row: Mapping[str, float]) -> None:
-            trimtab.report(epoch, row[recipe.metric])
             run.epoch(epoch, row)
+            trimtab.record(epochs=epoch)
+            trimtab.report(epoch, row[recipe.metric])  # last: it may end the trial
 
         result = train(recipe, data.train, data.val, data.problem, cfg.seed, device, on_epoch)
         save_result(folder, result)
         run.file(folder / ".hydra" / "config.yaml")  # as Hydra wrote it: dumping it again costs 15 ms
         run.write(summary(result), tags={"state": "complete"})
-    trimtab.record(epochs=result.epochs)
     return result.value
 
 
@@ -90,8 +90,8 @@ def trial_run(
         unpack.tracking(cfg.tracking),
         cfg.data.name,
         f"trial {number}",
-        {"trial": str(number)},
-        tags={"role": "baseline" if number == 0 else "trial", "seed": str(cfg.seed), "state": "running"},
+        {"trial": str(number), "seed": str(cfg.seed)},  # a configuration may run on several seeds
+        tags={"role": "baseline" if number == 0 else "trial", "state": "running"},
         params=unpack.knobs(cfg, choices),
         parent=parent,
         started_before=started_before,

@@ -11,8 +11,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from trimtab.errors import SweepError
-from trimtab.sweep.check import Plan, plan
+from trimtab.sweep.check import Plan, completed, plan
 from trimtab.sweep.compose import Composer, plain, written
+from trimtab.sweep.custom import source
 from trimtab.sweep.grammar import parse
 
 Pieces = dict[str, dict[str, Any]]
@@ -29,7 +30,14 @@ def fingerprint(cfg: DictConfig) -> str:
     loader = GlobalHydra.instance().config_loader()
     sweeper = plain(cfg.hydra.sweeper)
     wishes = parse(sweeper["params"], written(cfg.hydra.overrides.task), loader)
-    return digest(pieces(plan(wishes, Composer(loader, cfg)), sweeper))
+    planned = plan(
+        wishes,
+        Composer(loader, cfg),
+        sweeper["try_first"],
+        sweeper["custom_search_space"],
+        baseline=sweeper["baseline"],
+    )
+    return digest(pieces(planned, sweeper))
 
 
 def digest(pieces: Pieces) -> str:
@@ -53,8 +61,14 @@ def pieces(plan: Plan, sweeper: Mapping[str, Any]) -> Pieces:
         "configuration": {k: v for k, v in config.items() if k not in swept},
         "options": dict(_options(plan, config, ignored)),
         "baseline": _baseline(plan) if sweeper["baseline"] else {"baseline": False},
+        **_pruner(sweeper),
         "sampler": {f"sampler.{k}": v for k, v in sweeper["sampler"].items()},
-        "study": {k: sweeper[k] for k in ("direction", "seed", "lag", "seed_key")},
+        "points to try first": {f"try_first[{i}]": p.params for i, p in enumerate(plan.first)},
+        "beyond the space": {
+            "warm_start": sweeper["warm_start"],
+            "custom_search_space": source(sweeper["custom_search_space"]),
+        },
+        "study": _study(sweeper),
     }
 
 
@@ -89,16 +103,31 @@ def _space(plan: Plan) -> dict[str, Any]:
     return {name: {k: v for k, v in d.items() if k != "role"} for name, d in described.items()}
 
 
+def _pruner(sweeper: Mapping[str, Any]) -> Pieces:
+    """No piece without pruning: it changes no trial then."""
+    pruner = sweeper.get("pruner") or {}
+    if str(pruner.get("_target_", "")).endswith(".Never") or not pruner:
+        return {}
+    return {"pruner": {f"pruner.{k}": v for k, v in pruner.items()} | {"prune_baseline": sweeper["prune_baseline"]}}
+
+
+def _study(sweeper: Mapping[str, Any]) -> dict[str, Any]:
+    """Under `async` there is no lag."""
+    kept = {k: sweeper[k] for k in ("direction", "seed", "seed_key")}
+    kept |= {"seeds": sweeper["seeds"]} if sweeper["seeds"] != 1 else {}
+    return kept | ({"schedule": "async"} if sweeper["schedule"] == "async" else {"lag": sweeper["lag"]})
+
+
 def _baseline(plan: Plan) -> dict[str, Any]:
-    return {f"baseline {name}": value for name, value in plan.default()[0].items()}
+    return {f"baseline {name}": value for name, value in plan.default().params.items()}
 
 
 def _options(plan: Plan, config: Mapping[str, Any], ignored: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     """Where an option of a swept group differs from the baseline's: an edit of its file counts."""
     for knob in plan.space.knobs:
-        for text in knob.texts if plan.composer.options(knob.name) else ():
-            line = f"{knob.prefix}{knob.name}={text}"
-            other = _leaves(plan.composer.compose((*plan.fixed, line)), ignored)
+        for text in knob.texts if plan.composer.options(knob.key) else ():
+            line = f"{knob.prefix}{knob.key}={text}"
+            other = _leaves(plan.composer.compose((*plan.fixed, *completed(plan.needed, [line]))), ignored)
             for key, value in other.items():
                 if key not in plan.space.names and config.get(key, plan) != value:
                     yield f"{line} {key}", value

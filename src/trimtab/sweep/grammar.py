@@ -4,11 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import combinations
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import (
+    ChoiceSweep,
     IntervalSweep,
     Override,
     RangeSweep,
@@ -23,7 +25,7 @@ from optuna.distributions import (
 )
 
 from trimtab.errors import SweepError
-from trimtab.sweep.space import Condition, Knob, nearest
+from trimtab.sweep.space import IF, Condition, Knob, nearest, same
 
 PARAMS = "hydra.sweeper.params"
 COMMAND_LINE = "the command line"
@@ -43,37 +45,72 @@ class Wishes:
     fixed: tuple[str, ...]
 
 
-def parse(params: Mapping[str, Any], arguments: Sequence[str], loader: ConfigLoader) -> Wishes:
+def parse(params: Mapping[str, Any] | None, arguments: Sequence[str], loader: ConfigLoader) -> Wishes:
     """Reads both; the command line wins, and its last value of a key counts, swept or not.
 
     Raises:
         SweepError: a line is not in Hydra's grammar, or its range holds no value.
     """
     parser = OverridesParser.create(config_loader=loader)
-    knobs: dict[str, Knob] = {}
+    knobs: dict[str, list[Knob]] = {}
     fixed: dict[str, str] = {}
-    for key, entry in params.items():
-        knob = _from_params(parser, key, entry)
-        if isinstance(knob, Knob):
-            knobs[knob.name] = knob
+    for key, entry in (params or {}).items():
+        found = _from_params(parser, key, entry)
+        name = found[0].key if isinstance(found, list) else _name(found)
+        if name in knobs or name in fixed:
+            raise SweepError(f"{PARAMS} sets {name!r} twice, with and without a +; remove one")
+        if isinstance(found, list):
+            knobs[name] = found
         else:
-            fixed[_name(knob)] = _line(knob)
+            fixed[name] = _line(found)
     typed: list[tuple[str, str]] = []
     for argument in arguments:
         override = _parse(parser, argument, COMMAND_LINE)
         name = _name(override)
         if override.is_sweep_override():
-            knobs[name] = _retyped(_knob(override, COMMAND_LINE), knobs.get(name))
+            knobs[name] = _retyped(_knob(override, COMMAND_LINE), knobs.get(name, []))
         else:
             knobs.pop(name, None)
             fixed.pop(name, None)
             typed.append((name, argument))
     kept = [line for name, line in [*fixed.items(), *typed] if name not in knobs]
-    return Wishes(tuple(knobs.values()), tuple(kept))
+    return Wishes(tuple(k for several in knobs.values() for k in several), tuple(kept))
 
 
-def _from_params(parser: OverridesParser, key: str, entry: Any) -> Knob | Override:
-    """A swept value becomes a knob; a fixed one stays an override, as in the official sweeper."""
+def _from_params(parser: OverridesParser, key: str, entry: Any) -> list[Knob] | Override:
+    """A swept value becomes a knob, a list of `{values, when}` one for each; a fixed one stays an override."""
+    if isinstance(entry, list) and entry and all(isinstance(e, Mapping) and "values" in e for e in entry):
+        return _cases(key, [_entry(parser, key, e) for e in entry])
+    found = _entry(parser, key, entry)
+    return [found] if isinstance(found, Knob) else found
+
+
+def _cases(key: str, knobs: Sequence[Knob | Override]) -> list[Knob]:
+    """One knob for each range of a key, named by its condition: samplers learn about each apart."""
+    named = []
+    for knob in knobs:
+        if not isinstance(knob, Knob) or not knob.when:
+            raise SweepError(
+                f"{PARAMS} gives {key!r} several ranges, so each needs a `when` and more than one value; write e.g. "
+                "- {values: 'interval(0, 1)', when: {optimizer: sgd}}"
+            )
+        conditions = ", ".join(f"{c.name}={'|'.join(map(str, c.allowed))}" for c in knob.when)
+        named.append(replace(knob, name=f"{knob.name}{IF}{conditions}"))
+    for one, other in combinations(named, 2):
+        if not any(_disjoint(a, b) for a in one.when for b in other.when if a.name == b.name):
+            raise SweepError(
+                f"{PARAMS} gives {key!r} two ranges that can hold at once ({one.name!r} and {other.name!r}); make "
+                "their `when` exclude each other"
+            )
+    return named
+
+
+def _disjoint(one: Condition, other: Condition) -> bool:
+    return not any(same(a, b) for a in one.allowed for b in other.allowed)
+
+
+def _entry(parser: OverridesParser, key: str, entry: Any) -> Knob | Override:
+    """One value or range, as in the official sweeper, or with options."""
     options: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {"values": entry}
     for option in options:
         if option not in ("values", "role", "when"):
@@ -106,14 +143,14 @@ def _conditions(key: str, when: Any) -> tuple[Condition, ...]:
     )
 
 
-def _retyped(new: Knob, old: Knob | None) -> Knob:
+def _retyped(new: Knob, old: Sequence[Knob]) -> list[Knob]:
     """The command line changes a knob's values; role and conditions stay those of params."""
-    return replace(new, role=old.role, when=old.when) if old else new
+    return [replace(new, name=o.name, role=o.role, when=o.when) for o in old] or [new]
 
 
 def _parse(parser: OverridesParser, line: str, origin: str) -> Override:
     try:
-        return parser.parse_override(line)
+        return parser.parse_overrides([line])[0]  # unlike parse_override, lets a glob know the options
     except HydraException as e:
         raise SweepError(f"{origin} has {line!r}, which Hydra cannot read: {e}") from e
 
@@ -155,7 +192,9 @@ class _Complaint:
 
 def _choices(override: Override, wrong: _Complaint) -> tuple[CategoricalDistribution, tuple[str, ...], tuple[Any, ...]]:
     """Optuna keeps plain values as they are; lists, mappings and look-alikes (1, True) as text."""
-    elements = list(override.sweep_iterator())
+    # Not in shuffled order, which would be another at each call.
+    sweep = override.value()
+    elements = list(sweep.list if isinstance(sweep, ChoiceSweep) else override.sweep_iterator())
     if not elements:
         raise wrong("has no values", "name at least one")
     if "log" in getattr(override.value(), "tags", ()):

@@ -6,22 +6,43 @@ import pickle
 import time
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hydra import version
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, configure_log, env_override, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from trimtab import errors
 from trimtab.errors import Diverged, TrimtabError, outage
-from trimtab.sweep.context import taking_notes
+from trimtab.sweep.checkpoints import checkpointed, keep
+from trimtab.sweep.compose import written
+from trimtab.sweep.context import Notes, Orders, taking_notes
 from trimtab.sweep.job_output import own_console, own_logging, write_hydra_files
-from trimtab.sweep.outcome import Failed, Outcome, judge, one_line
+from trimtab.sweep.memory import complaint, ran_out
+from trimtab.sweep.outcome import Failed, Outcome, Pruned, judge, one_line, pruned
+from trimtab.sweep.repeats import Repeats, repeated
+from trimtab.sweep.settings import directions
 
 log = logging.getLogger(__name__)
+SURE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    NotImplementedError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""What Python raises for a wrong program or value: the same again on every try."""
+_NONE = Orders()
 
 
 @dataclass(frozen=True)
@@ -43,8 +64,8 @@ class Job:
         """A job that can be pickled into another process."""
         return cls(task, context, Singleton.get_state())
 
-    def __call__(self, cfg: DictConfig) -> Outcome:
-        """Runs the task with `cfg`.
+    def __call__(self, cfg: DictConfig, orders: Orders = _NONE) -> Outcome:
+        """Runs the task with `cfg`, or once per seed.
 
         Raises:
             Outage: something outside the trial failed.
@@ -53,20 +74,30 @@ class Job:
         """
         if self.hydra is not None:
             _enter(self.hydra)
+        if (repeats := orders.repeats) is None:
+            return self._once(cfg, orders)
+        later = replace(orders, rule=None)  # pruners compare trials by their first seed
+        return repeated(
+            repeats, lambda i: self._once(_seeded(cfg, repeats, i), later) if i else self._once(cfg, orders)
+        )
+
+    def _once(self, cfg: DictConfig, orders: Orders) -> Outcome:
+        """One Hydra job."""
         with _hydra_of(cfg) as folder, own_console(folder) if self.hydra is not None else nullcontext(), own_logging():
             configure_log(cfg.hydra.job_logging, cfg.hydra.verbose)
             if cfg.hydra.output_subdir is not None:
                 write_hydra_files(cfg, folder / cfg.hydra.output_subdir)
-            with env_override(cfg.hydra.job.env_set), _directory(folder if cfg.hydra.job.chdir else None):
-                return self._run(cfg)
+            with env_override(cfg.hydra.job.env_set), _directory(folder if _changes(cfg.hydra.job.chdir) else None):
+                return self._run(cfg, orders)
 
-    def _run(self, cfg: DictConfig) -> Outcome:
+    def _run(self, cfg: DictConfig, orders: Orders) -> Outcome:
         """The task between Hydra's callbacks."""
         task_cfg = _without_hydra(cfg)
         job = JobReturn(list(cfg.hydra.overrides.task), task_cfg, cfg, str(Path.cwd()), str(cfg.hydra.job.name))
         self.context.callbacks.on_job_start(config=cfg, task_function=self.task)
         try:
-            outcome, job.return_value = _judged(self.task, task_cfg)
+            objectives = len(directions(cfg.hydra.sweeper.direction))
+            outcome, job.return_value = _judged(self.task, task_cfg, objectives, orders)
             job.status = JobStatus.COMPLETED
         except _Failure as e:
             outcome, job.return_value = e.outcome, e.__cause__
@@ -90,6 +121,11 @@ def _hydra_of(cfg: DictConfig) -> Iterator[Path]:
         yield folder
     finally:
         instance.cfg = before
+
+
+def _changes(chdir: bool | None) -> bool:
+    """`hydra.job.chdir`; left open it is as the application's version_base has it."""
+    return not version.base_at_least("1.2") if chdir is None else chdir
 
 
 @contextmanager
@@ -119,6 +155,19 @@ def _without_hydra(cfg: DictConfig) -> DictConfig:
     return copied
 
 
+def _seeded(cfg: DictConfig, repeats: Repeats, index: int) -> DictConfig:
+    """The configuration of a later seed, which has a folder of its own below its trial's."""
+    key, seed = repeats.key, repeats.seeds[index]
+    copied = copy.deepcopy(cfg)
+    OmegaConf.update(copied, key, seed)
+    OmegaConf.set_readonly(copied.hydra, False)  # the first seed's job has made it so
+    with open_dict(copied.hydra):
+        others = [line for line in written(cfg.hydra.overrides.task) if not line.startswith(f"{key}=")]
+        copied.hydra.overrides.task = [*others, f"{key}={seed}"]
+        copied.hydra.sweep.subdir = f"{cfg.hydra.sweep.subdir}/seed-{index}"
+    return copied
+
+
 _entered = False
 
 
@@ -139,8 +188,8 @@ class _Failure(Exception):
         self.outcome = outcome
 
 
-def _judged(task: TaskFunction, cfg: DictConfig) -> tuple[Outcome, Any]:
-    """Runs the task: its outcome and what it returned.
+def _judged(task: TaskFunction, cfg: DictConfig, objectives: int, orders: Orders) -> tuple[Outcome, Any]:
+    """Runs the task: its outcome and what it returned, or told last if it was pruned.
 
     Raises:
         Outage: the task raised it, or something that came from it.
@@ -148,7 +197,7 @@ def _judged(task: TaskFunction, cfg: DictConfig) -> tuple[Outcome, Any]:
         _Failure: the task raised anything else.
     """
     begun = time.perf_counter()
-    with taking_notes() as notes:
+    with checkpointed(orders.stretch) as folder, taking_notes(orders.rule, folder) as notes:
         try:
             returned = task(cfg)
         except (Exception, SystemExit) as e:
@@ -156,14 +205,30 @@ def _judged(task: TaskFunction, cfg: DictConfig) -> tuple[Outcome, Any]:
                 # Itself: what it is wrapped in would lose it on the way out of a worker. Not logged: the sweep says it,
                 # and on a full disk the log's handlers fail too.
                 raise outside from outside.__cause__
-            log.error("the trial failed", exc_info=True)
-            raise _Failure(_failure(e, time.perf_counter() - begun)) from e
-    return judge(returned, notes, time.perf_counter() - begun), returned
+            if not (notes.pruned or isinstance(e, errors.Pruned)):
+                log.error("the trial failed", exc_info=True)
+                raise _Failure(_failure(e, cfg, time.perf_counter() - begun)) from e
+            return _pruned(notes, str(e), time.perf_counter() - begun, orders)
+        if notes.pruned:
+            return _pruned(notes, notes.pruned, time.perf_counter() - begun, orders)
+    return judge(returned, notes, time.perf_counter() - begun, objectives), returned
 
 
-def _failure(error: BaseException, seconds: float) -> Failed:
+def _pruned(notes: Notes, reason: str, seconds: float, orders: Orders) -> tuple[Outcome, float | None]:
+    """Once the rule has spoken, what the task does about it (raise, wrap, return a number) changes nothing."""
+    paused = bool(notes.pruned) and orders.stretch is not None
+    outcome = pruned(notes, notes.pruned or reason or "the task pruned itself", seconds, paused=paused)
+    if paused:
+        keep(orders.stretch or 0)
+    return outcome, outcome.value if isinstance(outcome, Pruned) else None
+
+
+def _failure(error: BaseException, cfg: DictConfig, seconds: float) -> Failed:
+    if ran_out(error):
+        return Failed(complaint(cfg), seconds=seconds)
     bad_input = isinstance(error, TrimtabError) and not isinstance(error, Diverged)
     text = str(error) if bad_input else one_line(error)
     if isinstance(error, SystemExit):
         text = f"the task called sys.exit({error.code!r})"
-    return Failed(text, bad_input=bad_input, seconds=seconds)
+    again = not isinstance(error, (TrimtabError, *SURE, SystemExit))
+    return Failed(text, bad_input=bad_input, again=again, seconds=seconds)

@@ -9,18 +9,20 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from trimtab.errors import DiskError, SweepError
-from trimtab.sweep.outcome import Completed, Outcome
+from trimtab.sweep.database import Claims, connect, outages
+from trimtab.sweep.index import Index
+from trimtab.sweep.outcome import Completed, Failed, Outcome, Pruned
 from trimtab.sweep.settings import Direction
 
 log = logging.getLogger(__name__)
@@ -144,59 +146,161 @@ def lock(directory: Path) -> Iterator[None]:
 
 
 class Journal:
-    """Reads and writes one study. Only the sweeper's process writes.
+    """Reads and writes one study: a file that only the sweeper's process writes, or a database.
 
     Args:
         directory: the study's; `lock` must be held.
         name: the study's name, used when it is new.
-        direction: of its objective.
+        directions: of its objectives.
         attributes: kept with a new study; those of an old one stay as they are.
+        url: of a database.
+        claims: the sweep's locks in that.
     """
 
-    def __init__(self, directory: Path, name: str, direction: Direction, attributes: Mapping[str, Any]) -> None:
-        self._file = JournalFile(directory / FILE, repair=True)
-        self.storage = JournalStorage(self._file)
-        studies = self.storage.get_all_studies()
-        with self._file.batch():
-            self.study_id = (
-                studies[0]._study_id
-                if studies
-                else self.storage.create_new_study([StudyDirection[direction.upper()]], name)
-            )
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        directions: Sequence[Direction],
+        attributes: Mapping[str, Any],
+        url: str | None = None,
+        claims: Claims | None = None,
+    ) -> None:
+        self._url, self._claims = url, claims
+        self._file = JournalFile(directory / FILE, repair=True) if url is None else None
+        with claims.opening() if claims is not None else nullcontext():
+            self._open(name, directions, attributes)
+
+    def _open(self, name: str, directions: Sequence[Direction], attributes: Mapping[str, Any]) -> None:
+        self.storage: BaseStorage = JournalStorage(self._file) if self._file else connect(self._url or "")
+        with self._whole():
+            self.study_id = self._study(name, directions)
             known = self.storage.get_study_user_attrs(self.study_id)
             for key in attributes.keys() - known.keys():
                 self.storage.set_study_user_attr(self.study_id, key, attributes[key])
+            self.index = Index(directions, self.storage.get_all_trials(self.study_id, deepcopy=False))
+
+    def _study(self, name: str, directions: Sequence[Direction]) -> int:
+        """The only one of a file; of a database, that of the name."""
+        there = {s.study_name: s._study_id for s in self.storage.get_all_studies()}
+        if there and self._file is not None:
+            return next(iter(there.values()))
+        if name in there:
+            return there[name]
+        return self.storage.create_new_study([StudyDirection[d.upper()] for d in directions], name)
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Makes the writes inside one, in a file; in a database the last of them, the trial's state, is what counts."""
+        with self._file.batch() if self._file is not None else outages(self._url or ""):
+            yield
 
     @property
     def trials(self) -> list[FrozenTrial]:
         """All trials in order of number; not to be changed."""
-        return self.storage.get_all_trials(self.study_id, deepcopy=False)
+        return self.index.trials
+
+    def refresh(self) -> None:
+        """Takes over what other processes have written to a shared study."""
+        if self._claims is not None and self._claims.shared:
+            with self._whole():
+                for trial in self.storage.get_all_trials(self.study_id, deepcopy=False):
+                    self.index.put(trial)
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Nobody else adds a trial to a shared study inside, and all of them are known."""
+        with self._claims.asking() if self._claims is not None else nullcontext():
+            self.refresh()
+            yield
+
+    def mine(self) -> dict[str, int]:
+        """Attributes of a trial that say which sweep runs it, where there may be several."""
+        return {"owner": self._claims.owner} if self._claims is not None else {}
+
+    def theirs(self, trial: FrozenTrial) -> bool:
+        """Whether another sweep runs this trial at this moment."""
+        return self._claims is not None and self._claims.alive(trial.user_attrs.get("owner"))
 
     def ask(self, template: FrozenTrial) -> FrozenTrial:
         """Adds a running trial with all its parameters in one line."""
-        number = self.storage.create_new_trial(self.study_id, template_trial=template)
-        return self.storage.get_trial(number)
+        with self._whole():
+            key = self.storage.create_new_trial(self.study_id, template_trial=template)
+            trial = self.storage.get_trial(key)
+        return self.index.put(trial)
 
     def start(self, trial: FrozenTrial, by: int = 1) -> FrozenTrial:
         """Counts one more start of a running trial; -1 takes back one that was cut off from outside."""
-        starts = self.storage.get_trial(trial._trial_id).user_attrs["starts"] + by
-        self.storage.set_trial_user_attr(trial._trial_id, "starts", starts)
-        return self.storage.get_trial(trial._trial_id)
+        with self._whole():
+            starts = self.storage.get_trial(trial._trial_id).user_attrs["starts"] + by
+            for name, value in {**self.mine(), "starts": starts}.items():
+                self.storage.set_trial_user_attr(trial._trial_id, name, value)
+            trial = self.storage.get_trial(trial._trial_id)
+        return self.index.put(trial)
+
+    def spend(self, seconds: float) -> None:
+        """Adds to the time that the study has been swept for."""
+        with self._whole():
+            self.storage.set_study_user_attr(self.study_id, "spent_s", round(self.spent_s + seconds, 3))
+
+    @property
+    def spent_s(self) -> float:
+        """How long the study has been swept, as far as `spend` was told."""
+        return float(self.storage.get_study_user_attrs(self.study_id).get("spent_s", 0.0))
 
     def tell(self, trial: FrozenTrial, outcome: Outcome) -> FrozenTrial:
         """Ends a trial: its reports, facts and state in one write."""
         key = trial._trial_id
-        with self._file.batch():
-            for step, value in outcome.reports.items():
-                self.storage.set_trial_intermediate_value(key, step, value)
-            self.storage.set_trial_user_attr(key, "facts", dict(outcome.facts))
-            self.storage.set_trial_user_attr(key, "seconds", round(outcome.seconds, 3))
-            if isinstance(outcome, Completed):
-                self.storage.set_trial_state_values(key, TrialState.COMPLETE, [outcome.value])
-            else:
+        with self._whole():
+            self._note(key, outcome)
+            if not isinstance(outcome, Failed):
+                for name, excess in sorted(outcome.constraints.items()):
+                    self.storage.set_trial_system_attr(key, f"constraints:{name}", excess)
+                if outcome.by_seed:
+                    self.storage.set_trial_user_attr(key, "by_seed", outcome.by_seed)
+            if not isinstance(outcome, Completed):
                 self.storage.set_trial_user_attr(key, "reason", outcome.reason)
-                self.storage.set_trial_state_values(key, TrialState.FAIL)
-        return self.storage.get_trial(key)
+            self.storage.set_trial_state_values(key, *_end(outcome))
+            told = self.storage.get_trial(key)
+        return self.index.put(told)
+
+    def pause(self, trial: FrozenTrial, outcome: Pruned) -> FrozenTrial:
+        """Puts a trial aside at its last report, to be sent on later."""
+        key = trial._trial_id
+        with self._whole():
+            self._note(key, outcome)
+            steps = [*self.storage.get_trial(key).user_attrs.get("pauses", ()), max(outcome.reports)]
+            self.storage.set_trial_user_attr(key, "pauses", steps)
+            self.storage.set_trial_state_values(key, TrialState.WAITING)
+        return self.index.put(self.storage.get_trial(key))
+
+    def send_on(self, trial: FrozenTrial, turns: Sequence[tuple[int, int]]) -> FrozenTrial:
+        """Makes a paused trial run again."""
+        key = trial._trial_id
+        with self._whole():
+            for name, value in {**self.mine(), "turns": list(turns), "starts": 1}.items():
+                self.storage.set_trial_user_attr(key, name, value)
+            self.storage.set_trial_state_values(key, TrialState.RUNNING)
+        return self.index.put(self.storage.get_trial(key))
+
+    def _note(self, key: int, outcome: Outcome) -> None:
+        """Reports, facts and time of a trial, added to those from before a pause."""
+        known = self.storage.get_trial(key).user_attrs
+        for step, value in outcome.reports.items():
+            self.storage.set_trial_intermediate_value(key, step, value)
+        self.storage.set_trial_user_attr(key, "facts", {**known.get("facts", {}), **outcome.facts})
+        self.storage.set_trial_user_attr(key, "seconds", round(known.get("seconds", 0.0) + outcome.seconds, 3))
+
+
+def _end(outcome: Outcome) -> tuple[TrialState, tuple[float, ...] | None]:
+    """State and values of a trial that ended so; a pruned one has its last report, as in Optuna."""
+    match outcome:
+        case Completed(values=values):
+            return TrialState.COMPLETE, values
+        case Pruned(value=value):
+            return TrialState.PRUNED, None if value is None else (value,)
+        case Failed():
+            return TrialState.FAIL, None
 
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

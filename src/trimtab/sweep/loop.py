@@ -11,13 +11,18 @@ from omegaconf.errors import OmegaConfBaseException
 from optuna.trial import FrozenTrial
 
 from trimtab.errors import DiskError, SweepError
-from trimtab.sweep.executors import Executor, WorkerDied
+from trimtab.sweep.checkpoints import drop
+from trimtab.sweep.context import Orders
+from trimtab.sweep.executors import Executor, TimedOut, WorkerDied
+from trimtab.sweep.interrupt import Interrupt
 from trimtab.sweep.journal import Journal
-from trimtab.sweep.outcome import Failed, Outcome, one_line
+from trimtab.sweep.memory import complaint
+from trimtab.sweep.outcome import Failed, Outcome, Pruned, one_line
 from trimtab.sweep.study import Study
-from trimtab.sweep.supply import DEATHS, Supply
+from trimtab.sweep.supply import Supply
+from trimtab.sweep.turns import pauses
 
-Run = Callable[[DictConfig], Outcome]
+Run = Callable[[DictConfig, Orders], Outcome]
 Configure = Callable[[FrozenTrial], DictConfig]
 
 
@@ -42,29 +47,46 @@ def run_trials(
     executor: Executor,
     study: Study,
     watchers: Sequence[Watcher],
+    interrupt: Interrupt,
 ) -> None:
     """Runs trials until the supply has none left.
 
     Raises:
-        SweepError: the baseline cannot run as configured.
+        SweepError: the baseline cannot run as configured, or the first trials all fail alike.
+        KeyboardInterrupt: somebody has asked for the end; the running trials have ended, if asked only once.
         Outage: something outside the trials failed, e.g. the disk is full; the trials it hit stay open.
     """
     running: dict[Future[Outcome], FrozenTrial] = {}
     while True:
-        while len(running) < executor.workers and (trial := supply.next()) is not None:
+        while not interrupt.asked and len(running) < executor.workers and (trial := supply.next()) is not None:
             running[_submit(trial, supply, configure, run, executor)] = trial
         if not running:
+            if interrupt.asked:
+                raise KeyboardInterrupt
+            for paused, end in supply.leftovers():
+                _end(paused, end, journal, study, watchers)
             return
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in sorted(done, key=lambda f: running[f].number):
             trial = running.pop(future)
-            outcome = _outcome(future, study.directory / str(trial.number))
-            if outcome is None and supply.again(trial):
+            outcome = _outcome(future, trial, study.folder(trial), configure)
+            if supply.again(trial, outcome) or outcome is None:
                 continue
             _refuse_bad_input(trial, outcome)
-            ended = journal.tell(trial, outcome or _died(future))
-            for watcher in watchers:
-                watcher.finished(study, ended)
+            if isinstance(outcome, Pruned) and outcome.paused:
+                journal.pause(trial, outcome)
+            else:
+                _end(trial, outcome, journal, study, watchers)
+            supply.budget.mark()
+
+
+def _end(trial: FrozenTrial, outcome: Outcome, journal: Journal, study: Study, watchers: Sequence[Watcher]) -> None:
+    """What has ended is on disk before anybody is told."""
+    ended = journal.tell(trial, outcome)
+    if pauses(ended):
+        drop(study.folder(ended))
+    for watcher in watchers:
+        watcher.finished(study, ended)
 
 
 def _submit(
@@ -73,7 +95,7 @@ def _submit(
     """Composes here, runs there; a configuration that cannot be composed fails its trial only."""
     failed = supply.poison(trial)
     try:
-        return _settled(failed) if failed else executor.submit(run, configure(trial))
+        return _settled(failed) if failed else executor.submit(run, configure(trial), supply.orders(trial))
     except (HydraException, OmegaConfBaseException) as e:
         return _settled(Failed(one_line(e.__cause__ or e), bad_input=True))
 
@@ -84,18 +106,18 @@ def _settled(outcome: Outcome) -> "Future[Outcome]":
     return future
 
 
-def _outcome(future: "Future[Outcome]", folder: Path) -> Outcome | None:
-    """None if the worker died."""
+def _outcome(future: "Future[Outcome]", trial: FrozenTrial, folder: Path, configure: Configure) -> Outcome | None:
+    """None if the worker was killed from outside."""
     try:
         return future.result()
-    except WorkerDied:
-        return None
+    except WorkerDied as e:
+        if e.memory:
+            return Failed(complaint(configure(trial)))
+        return Failed(f"the worker {e}", again=True) if e.crashed else None
+    except TimedOut as e:
+        return Failed(str(e), again=True)
     except OSError as e:
         raise DiskError.of(folder, e) from e
-
-
-def _died(future: "Future[Outcome]") -> Failed:
-    return Failed(f"worker died {DEATHS} times: {future.exception()}")
 
 
 def _refuse_bad_input(trial: FrozenTrial, outcome: Outcome | None) -> None:

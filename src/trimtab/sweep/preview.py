@@ -8,7 +8,6 @@ from statistics import median
 from typing import Any
 
 from trimtab.errors import SweepError
-from trimtab.sweep.settings import Settings
 from trimtab.sweep.space import Space
 from trimtab.sweep.study import Study
 
@@ -18,7 +17,7 @@ COUNTED = 100_000
 
 def preview(
     space: Space,
-    settings: Settings,
+    sampler: str,
     study: Study | None,
     directory: Path,
     total: int,
@@ -28,7 +27,6 @@ def preview(
     finished = len(study.finished) if study else 0
     remaining = max(0, total - finished)
     rows = [HEADER, *(_row(name, d) for name, d in space.describe().items())]
-    sampler = type(settings.sampler).__name__.lower()
     return "\n".join(
         [
             *columns(rows),

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from optuna.trial import FrozenTrial, TrialState
 
+from trimtab.sweep.pareto import join
 from trimtab.sweep.preview import duration
 from trimtab.sweep.study import Study, params, reason
 
@@ -21,14 +22,16 @@ class Quiet:
     def __init__(self, total: int, workers: int) -> None:
         self.total, self.workers = total, workers
         self._begun = self._said = time.monotonic()
-        self._before = self._done = self._failed = 0
+        self._before = self._done = self._failed = self._pruned = 0
         self._best: FrozenTrial | None = None
+        self._front: list[FrozenTrial] = []
 
     def started(self, study: Study) -> None:
         """Counts what is there already."""
         self._before = self._done = len(study.finished)
         self._failed = sum(t.state == TrialState.FAIL for t in study.trials)
-        self._best = study.best
+        self._pruned = sum(t.state == TrialState.PRUNED for t in study.trials)
+        self._best, self._front = study.best, study.front if len(study.directions) > 1 else []
         self._begun = self._said = time.monotonic()
         rest = max(0, self.total - self._done)
         plan = f"{rest} trials to run" if rest else "nothing to do"
@@ -38,8 +41,12 @@ class Quiet:
         """Counts one more."""
         self._done += 1
         self._failed += trial.state == TrialState.FAIL
+        self._pruned += trial.state == TrialState.PRUNED
         if trial.state == TrialState.COMPLETE:
-            self._best = min(trial, self._best or trial, key=study.rank)
+            if len(study.directions) == 1:
+                self._best = min(trial, self._best or trial, key=study.rank)
+            else:
+                self._front = join(self._front, trial, study.directions)
         self.changed(study, trial)
 
     def changed(self, study: Study, trial: FrozenTrial) -> None:
@@ -54,7 +61,8 @@ class Quiet:
 
     def line(self, study: Study) -> str:
         """How far, how well, how long."""
-        failed = f", {self._failed} failed" if self._failed else ""
+        failed = f", {self._pruned} pruned" if self._pruned else ""
+        failed += f", {self._failed} failed" if self._failed else ""
         text = f"{self._done} of {max(self.total, self._done)} trials done{failed}{self._found(study)}"
         left = self._left_s()
         return f"{text}, {duration(left)} left" if left else text
@@ -64,6 +72,8 @@ class Quiet:
         print(text, flush=True)
 
     def _found(self, study: Study) -> str:
+        if self._front:
+            return f"; {len(self._front)} trials on the Pareto front"
         if self._best is None:
             return ""
         base = study.baseline
@@ -123,7 +133,7 @@ class Live(Quiet):
             return ""
         table = Table("trial", "state", "value", "knobs", box=None, expand=False)
         for trial in self._last:
-            value = reason(trial) if trial.value is None else f"{trial.value:.6g}"
+            value = ", ".join(f"{v:.6g}" for v in trial.values or ()) or reason(trial)
             knobs = ", ".join(f"{k}={_short(v)}" for k, v in params(trial).items())
             table.add_row(str(trial.number), trial.state.name.lower(), value, knobs)
         running = sum(t.state == TrialState.RUNNING for t in self._study.trials[-64:])

@@ -1,19 +1,23 @@
 """Who proposes the next trial. Samplers that learn are made afresh for each trial, from its seed."""
 
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
-from random import Random as Shuffler
-from typing import Any, Protocol
+from importlib.util import find_spec
+from typing import Any, ClassVar, Protocol
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import TrialState, create_trial
 
 from trimtab.errors import SweepError
 from trimtab.sweep.seeds import derive
 from trimtab.sweep.space import Space, Value
 
-LARGEST_GRID = 1_000_000
+OF_STUDY = "study:"
+"""Marks what a proposal remembers of the study, not of its trial."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,40 @@ class Proposal:
         return cls(params, {name: space[name].distribution for name in params}, memory)
 
 
+@dataclass(frozen=True)
+class Can:
+    """What a sampler is able to do.
+
+    Attributes:
+        learns: whether outcomes change what it proposes.
+        one: searches studies of one objective.
+        several: searches studies of several objectives.
+        choices: searches knobs that are no numbers.
+        conditions: searches knobs that only exist under conditions.
+        warm: learns from an earlier study (hydra.sweeper.warm_start).
+        custom: can be asked by a function of the user (hydra.sweeper.custom_search_space).
+        instead: what to take where it can't.
+        needs: packages beyond the base dependencies.
+    """
+
+    learns: bool = True
+    one: bool = True
+    several: bool = True
+    choices: bool = True
+    conditions: bool = True
+    warm: bool = True
+    custom: bool = False
+    instead: str = "tpe"
+    needs: tuple[str, ...] = ()
+
+
 class Sampler(Protocol):
     """Proposes points; must be a function of its arguments alone."""
 
+    can: ClassVar[Can]
+
     def propose(self, space: Space, view: optuna.Study, study_seed: int, index: int) -> Proposal:
-        """The point of trial `index`, counted without the baseline.
+        """The point of trial `index`, counted without the baseline and the points to try first.
 
         A sampler that learns adds its trial to the view; others leave the view alone.
         """
@@ -47,6 +80,42 @@ class Sampler(Protocol):
         """
 
 
+def refuse_misfit(sampler: Sampler, space: Space, objectives: int, *, warm: bool = False) -> None:
+    """Holds the study against what its sampler is able to do.
+
+    Raises:
+        SweepError: names the sampler, the knob and another sampler.
+    """
+    name, can = name_of(sampler), sampler.can
+    missing = [p for p in can.needs if find_spec(p) is None]
+    if missing:
+        raise SweepError(
+            f"hydra/sweeper/sampler={name} needs {' and '.join(missing)}; run pip install 'trimtab[search]', or take "
+            f"hydra/sweeper/sampler={can.instead}"
+        )
+    for knob in space.knobs:
+        if not can.choices and isinstance(knob.distribution, CategoricalDistribution):
+            raise _misfit(name, can, f"searches numbers only, but {knob.key!r} is a choice ({knob.origin})")
+        if not can.conditions and knob.when:
+            raise _misfit(name, can, f"cannot search {knob.key!r}, which exists only under a condition ({knob.origin})")
+    if not can.custom and space.extend is not None:
+        raise _misfit(name, can, "cannot search what hydra.sweeper.custom_search_space adds")
+    if warm and not (can.warm and can.learns):
+        raise _misfit(name, can, "learns nothing from hydra.sweeper.warm_start")
+    if not (can.one if objectives == 1 else can.several):
+        what = "one objective" if objectives == 1 else f"{objectives} objectives"
+        raise _misfit(name, can, f"is not made for {what} (hydra.sweeper.direction)")
+
+
+def _misfit(name: str, can: Can, rule: str) -> SweepError:
+    return SweepError(f"hydra/sweeper/sampler={name} {rule}; take hydra/sweeper/sampler={can.instead}")
+
+
+def name_of(sampler: Sampler) -> str:
+    """Its option in `hydra/sweeper/sampler`, or the class of a foreign one."""
+    return sampler.name if isinstance(sampler, Foreign) else type(sampler).__name__.lower()
+
+
 @dataclass(frozen=True)
 class Tpe:
     """Tree-structured Parzen estimator (Bergstra et al. 2011), multivariate.
@@ -55,19 +124,24 @@ class Tpe:
     workers. Conditional knobs are modelled one by one: Optuna's `group=True` is experimental.
 
     Attributes:
-        startup_trials: finished trials before it stops drawing at random.
-        candidates: draws among which the most promising is taken; more exploit more.
+        n_startup_trials: finished trials before it stops drawing at random.
+        n_ei_candidates: draws among which the most promising is taken; more exploit more.
+        multivariate: models knobs together, not one by one.
+        seed: in place of the study's, for proposals alone.
     """
 
-    startup_trials: int = 10
-    candidates: int = 24
+    n_startup_trials: int = 10
+    n_ei_candidates: int = 24
+    multivariate: bool = True
+    seed: int | None = None
+    can: ClassVar[Can] = Can(custom=True, instead="random")
 
     def propose(self, space: Space, view: optuna.Study, study_seed: int, index: int) -> Proposal:
         """See `Sampler`."""
         sampler = TPESampler(
-            n_startup_trials=self.startup_trials,
-            n_ei_candidates=self.candidates,
-            multivariate=True,
+            n_startup_trials=self.n_startup_trials,
+            n_ei_candidates=self.n_ei_candidates,
+            multivariate=self.multivariate,
             group=False,
             constant_liar=True,
             seed=derive(study_seed, index, "ask"),
@@ -81,7 +155,14 @@ class Tpe:
 
 @dataclass(frozen=True)
 class Random:
-    """Independent draws, uniform on each knob's scale."""
+    """Independent draws, uniform on each knob's scale.
+
+    Attributes:
+        seed: in place of the study's, for proposals alone.
+    """
+
+    seed: int | None = None
+    can: ClassVar[Can] = Can(learns=False, custom=True)
 
     def propose(self, space: Space, view: optuna.Study, study_seed: int, index: int) -> Proposal:
         """See `Sampler`."""
@@ -92,37 +173,127 @@ class Random:
         return None
 
 
-@dataclass
-class Grid:
-    """Every point of a discrete space once, shuffled by the study's seed."""
+@dataclass(frozen=True)
+class Gp:
+    """Gaussian process with expected improvement; hypervolume improvement for several objectives.
 
-    _space: Space | None = field(default=None, init=False)
-    _order: list[dict[str, Value]] = field(default_factory=list, init=False)
+    Attributes:
+        n_startup_trials: finished trials before it stops drawing at random.
+        deterministic_objective: whether equal settings give equal values; no noise is fitted then.
+        seed: in place of the study's, for proposals alone.
+    """
+
+    n_startup_trials: int = 10
+    deterministic_objective: bool = False
+    seed: int | None = None
+    can: ClassVar[Can] = Can(conditions=False, needs=("torch", "scipy"))
 
     def propose(self, space: Space, view: optuna.Study, study_seed: int, index: int) -> Proposal:
-        """See `Sampler`; the view is not looked at."""
-        if space is not self._space:
-            self._space, self._order = space, self._listed(space)
-            Shuffler(derive(study_seed, 0, "grid")).shuffle(self._order)
-        return Proposal.of(space, self._order[index], {})
+        """See `Sampler`."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = optuna.samplers.GPSampler(
+                n_startup_trials=self.n_startup_trials,
+                deterministic_objective=self.deterministic_objective,
+                seed=derive(study_seed, index, "ask"),
+                warn_independent_sampling=False,
+            )
+        return _ask(sampler, space, view)
 
     def points(self, space: Space) -> int | None:
-        """Points of the grid, those that conditions make equal counted once."""
-        return len(self._listed(space))
+        """No end."""
+        return None
 
-    def _listed(self, space: Space) -> list[dict[str, Value]]:
-        points = list(islice(space.points(), LARGEST_GRID + 1))
-        if len(points) > LARGEST_GRID:
-            raise SweepError(
-                f"the grid has more than {LARGEST_GRID:,} points; take fewer values per knob, or "
-                "hydra/sweeper/sampler=random"
+
+@dataclass(frozen=True)
+class CmaEs:
+    """Covariance matrix adaptation (Hansen 2016): a normal distribution that moves to where values are good.
+
+    Attributes:
+        popsize: trials of a generation; null is 4 + 3 ln(knobs).
+        with_margin: keeps whole numbers and steps from freezing (Hamano et al. 2022).
+        n_startup_trials: finished trials before it stops drawing at random.
+        seed: in place of the study's, for proposals alone.
+    """
+
+    popsize: int | None = None
+    with_margin: bool = False
+    n_startup_trials: int = 1
+    seed: int | None = None
+    can: ClassVar[Can] = Can(several=False, choices=False, conditions=False, warm=False, needs=("cmaes",))
+
+    def propose(self, space: Space, view: optuna.Study, study_seed: int, index: int) -> Proposal:
+        """See `Sampler`."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = optuna.samplers.CmaEsSampler(
+                popsize=self.popsize,
+                with_margin=self.with_margin,
+                n_startup_trials=self.n_startup_trials,
+                warn_independent_sampling=False,
+                seed=derive(study_seed, index, "ask"),
             )
-        return points
+        return _ask(sampler, space, view)
+
+    def points(self, space: Space) -> int | None:
+        """No end."""
+        return None
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A sampler of Optuna's, as `_target_` in `hydra.sweeper.sampler` names it.
+
+    Attributes:
+        name: of its class.
+        make: its class, or a function that returns one.
+        settings: its arguments, without the seed.
+        seed: in place of the study's, for proposals alone.
+    """
+
+    name: str
+    make: Callable[..., BaseSampler]
+    settings: Mapping[str, Any]
+    seed: int | None = None
+    can: ClassVar[Can] = Can(custom=True)
+
+    def __post_init__(self) -> None:
+        if "seed" not in inspect.signature(self.make).parameters:
+            raise SweepError(
+                f"hydra.sweeper.sampler names {self.name}, which takes no seed, so that its proposals could not be "
+                "repeated; take one of the options of hydra/sweeper/sampler"
+            )
+
+    def propose(self, space: Space, view: optuna.Study, study_seed: int, index: int) -> Proposal:
+        """See `Sampler`."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = self.make(**self.settings, seed=derive(study_seed, index, "ask"))
+        return _ask(sampler, space, view)
+
+    def points(self, space: Space) -> int | None:
+        """No end."""
+        return None
+
+
+def enter(view: optuna.Study, space: Space, params: dict[str, Value]) -> Proposal:
+    """Adds a point to the view as running, for samplers that learn without Optuna's."""
+    proposal = Proposal.of(space, params, {})
+    state = TrialState.RUNNING
+    view.add_trial(create_trial(state=state, params=params, distributions=proposal.distributions))
+    return proposal
 
 
 def _ask(sampler: BaseSampler, space: Space, view: optuna.Study) -> Proposal:
     view.sampler = sampler
+    storage, study = view._storage, view._study_id
+    before = storage.get_study_system_attrs(study).keys()
     trial = view.ask()
-    params = space.choose(lambda knob: knob.suggest(trial))
-    memory = view.get_trials(deepcopy=False)[trial.number].system_attrs
-    return Proposal.of(space, params, dict(memory))
+    space.choose(lambda knob: knob.suggest(trial))
+    if space.extend is not None:
+        space.extend(trial)
+    asked = storage.get_trial(trial._trial_id)
+    # What a sampler keeps in the study (NSGA-II: the parents of a generation) would not be the same if it were
+    # worked out again after more trials have ended.
+    kept = {f"{OF_STUDY}{k}": v for k, v in storage.get_study_system_attrs(study).items() if k not in before}
+    return Proposal(dict(asked.params), dict(asked.distributions), {**asked.system_attrs, **kept})

@@ -1,21 +1,25 @@
 """The search space: knobs, the values they can take and the conditions under which they exist."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
+from hydra.core.override_parser.types import Transformer
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial, Trial
 
 from trimtab.errors import SweepError
 
 Value = None | bool | int | float | str
+IF = " if "
+"""Parts a key from its condition in the name of a knob whose range depends on another's value."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Knob:
     """One hyperparameter.
 
     Attributes:
-        name: dotted key, or config group (`optimizer`, `db/engine@backup`).
+        name: its key; with the condition behind it (`lr if opt=sgd`) where the key has several ranges.
         distribution: its range or choices; choices that Optuna cannot hold stand there as text.
         texts: for choices, what is written behind `name=` in an override, in the same order.
         values: for choices, what the configuration then holds.
@@ -54,6 +58,11 @@ class Knob:
     when: tuple[Condition, ...] = ()
     origin: str = "hydra.sweeper.params"
 
+    @property
+    def key(self) -> str:
+        """Dotted key, or config group (`optimizer`, `db/engine@backup`)."""
+        return key_of(self.name)
+
     def active(self, values: Mapping[str, Any]) -> bool:
         """Whether the knob exists, given the values of the knobs it depends on."""
         return all(c.holds(values) for c in self.when)
@@ -71,12 +80,42 @@ class Knob:
 
     def override(self, value: Value) -> str:
         """The override that sets the knob to `value`."""
-        return f"{self.prefix}{self.name}={self._text(value)}"
+        return f"{self.prefix}{self.key}={self._text(value)}"
 
     def _text(self, value: Value) -> str:
         if isinstance(self.distribution, CategoricalDistribution):
             return self.texts[self.distribution.choices.index(value)]
         return repr(value)
+
+    def configured(self, value: Value) -> Any:
+        """What the configuration holds where the knob has `value`: a choice kept as text becomes its value."""
+        if isinstance(self.distribution, CategoricalDistribution):
+            return self.values[self.distribution.choices.index(value)]
+        return value
+
+    def at(self, u: float) -> Value:
+        """The value at the quantile `u` in [0, 1) of the knob's own scale; whole numbers and choices evenly."""
+        d = self.distribution
+        if isinstance(d, CategoricalDistribution):
+            return d.choices[min(int(u * len(d.choices)), len(d.choices) - 1)]
+        assert isinstance(d, FloatDistribution | IntDistribution)
+        low, high = _ends(d)
+        value = math.exp(low + u * (high - low)) if d.log else low + u * (high - low)
+        if isinstance(d, IntDistribution):
+            return min(d.high, max(d.low, d.low + round((value - d.low) / d.step) * d.step))
+        if d.step is not None:
+            value = d.low + round((value - d.low) / d.step) * d.step
+        return min(d.high, max(d.low, value))
+
+    def where(self, value: Value) -> float:
+        """The quantile of a value: the inverse of `at`."""
+        d = self.distribution
+        if isinstance(d, CategoricalDistribution):
+            return (d.choices.index(value) + 0.5) / len(d.choices)
+        assert isinstance(d, FloatDistribution | IntDistribution)
+        assert isinstance(value, int | float)
+        low, high = _ends(d)
+        return ((math.log(value) if d.log else value) - low) / (high - low) if high > low else 0.5
 
     def points(self) -> tuple[Value, ...]:
         """All values of a discrete knob, in order.
@@ -116,12 +155,25 @@ class Knob:
             raise LookupError(configured)
         return configured if whole else float(configured)
 
+    def holds(self, configured: Any) -> bool:
+        """Whether `configured` is among the knob's values."""
+        try:
+            self.find(configured)
+        except LookupError:
+            return False
+        return True
+
 
 @dataclass(frozen=True)
 class Space:
-    """The knobs, sorted by name, each after those that it depends on; the order is part of the study."""
+    """The knobs, sorted by name, each after those that it depends on; the order is part of the study.
+
+    Attributes:
+        extend: suggests further knobs for a point, as Optuna's users write it.
+    """
 
     knobs: tuple[Knob, ...]
+    extend: Callable[[Trial], None] | None = None
 
     @classmethod
     def of(cls, knobs: Iterable[Knob]) -> "Space":
@@ -133,7 +185,8 @@ class Space:
         waiting = {k.name: k for k in sorted(knobs, key=lambda k: k.name)}
         done: dict[str, Knob] = {}
         while waiting:
-            ready = [k for k in waiting.values() if not any(c.name in waiting for c in k.when)]
+            keys = {k.key for k in waiting.values()}
+            ready = [k for k in waiting.values() if not any(c.name in keys for c in k.when)]
             if not ready:
                 raise SweepError(
                     f"the conditions of {', '.join(map(repr, waiting))} run in a circle; remove one `when`"
@@ -146,20 +199,28 @@ class Space:
 
     @property
     def names(self) -> frozenset[str]:
-        """Names of all knobs, active or not."""
-        return frozenset(k.name for k in self.knobs)
+        """Keys of all knobs, active or not."""
+        return frozenset(k.key for k in self.knobs)
+
+    def of_key(self, key: str) -> list[Knob]:
+        """The knobs that set a key: several where its range depends on another's value."""
+        return [k for k in self.knobs if k.key == key]
 
     def choose(self, pick: Callable[[Knob], Value]) -> dict[str, Value]:
         """One point: `pick` is asked for each knob that exists, parents first."""
         point: dict[str, Value] = {}
+        held: dict[str, Any] = {}
         for knob in self.knobs:
-            if knob.active(self._configured(point)):
-                point[knob.name] = pick(knob)
+            if knob.active(held):
+                point[knob.name] = value = pick(knob)
+                held[knob.key] = knob.configured(value)
         return point
 
     def overrides(self, point: Mapping[str, Value]) -> list[str]:
         """The overrides that set a point."""
-        return [k.override(point[k.name]) for k in self.knobs if k.name in point]
+        known = {k.name for k in self.knobs}
+        added = [f"{name}={Transformer.str(value)}" for name, value in point.items() if name not in known]
+        return [*(k.override(point[k.name]) for k in self.knobs if k.name in point), *added]
 
     def points(self) -> Iterator[dict[str, Value]]:
         """All points of a discrete space; those that conditions make equal come once."""
@@ -175,13 +236,9 @@ class Space:
                 yield from self._points({**point, knobs[0].name: value}, knobs[1:])
 
     def _configured(self, point: Mapping[str, Value]) -> dict[str, Any]:
-        """What the configuration holds for a point: a choice kept as text becomes its value."""
-        held = {}
-        for name, value in point.items():
-            knob = self[name]
-            choices = getattr(knob.distribution, "choices", ())
-            held[name] = knob.values[choices.index(value)] if knob.values else value
-        return held
+        """What the configuration holds for a point, by key."""
+        knobs = (self[name] for name in point)
+        return {k.key: k.configured(point[k.name]) for k in knobs}
 
     def settle(self, lookup: Callable[[str], Any]) -> "Space":
         """Decides the conditions on what is no knob, and drops the knobs that can never exist.
@@ -200,19 +257,30 @@ class Space:
 
     def _check_conditions(self, knob: Knob) -> None:
         for condition in knob.when:
-            parent = next((k for k in self.knobs if k.name == condition.name), None)
-            for allowed in condition.allowed if parent else ():
-                try:
-                    parent.find(allowed)  # type: ignore[union-attr]
-                except LookupError as e:
+            parents = self.of_key(condition.name)
+            for allowed in condition.allowed if parents else ():
+                if not any(p.holds(allowed) for p in parents):
+                    known = [text for p in parents for text in p.texts]
                     raise SweepError(
-                        f"{knob.origin}: {knob.name!r} exists when {condition.name!r} is "
-                        f"{allowed!r}, which it never is{nearest(str(allowed), parent.texts)}"  # type: ignore[union-attr]
-                    ) from e
+                        f"{knob.origin}: {knob.key!r} exists when {condition.name!r} is "
+                        f"{allowed!r}, which it never is{nearest(str(allowed), known)}"
+                    )
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """Kind, range, role and condition of each knob, as JSON keeps them."""
         return {k.name: _describe(k) for k in self.knobs}
+
+
+def key_of(name: str) -> str:
+    """The key that a knob of this name sets."""
+    return name.split(IF)[0]
+
+
+def params(trial: FrozenTrial) -> dict[str, Value]:
+    """The values of the knobs by key, also those of a trial outside the space."""
+    if (outside := trial.user_attrs.get("outside")) is not None:
+        return {key_of(name): value for name, value in outside.items()}
+    return {key_of(name): value for name, value in trial.params.items()}
 
 
 def same(a: Any, b: Any) -> bool:
@@ -232,6 +300,13 @@ def _without_orphans(space: Space, before: frozenset[str]) -> Space:
     knobs = [k for k in space.knobs if not any(c.name in dropped for c in k.when)]
     smaller = Space.of(knobs)
     return smaller if smaller.names == space.names else _without_orphans(smaller, before)
+
+
+def _ends(d: FloatDistribution | IntDistribution) -> tuple[float, float]:
+    """The ends of a scale on which every value has an equal share; logarithms on a log scale."""
+    half = 0.5 * d.step if d.step is not None else 0.0
+    low, high = d.low - half, d.high + half
+    return (math.log(low), math.log(high)) if d.log else (low, high)
 
 
 def _describe(knob: Knob) -> dict[str, Any]:

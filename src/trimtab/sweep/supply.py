@@ -1,34 +1,53 @@
-"""Which trial comes next: first those that a killed sweep left behind, then new ones."""
+"""Which trial comes next: those that a killed sweep left behind, then paused ones that may go on, then new ones."""
 
 from collections import Counter, deque
+from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from trimtab.sweep.check import Plan
+from trimtab.sweep.budget import Budget
+from trimtab.sweep.check import Plan, Point
+from trimtab.sweep.context import Orders
 from trimtab.sweep.journal import Journal
-from trimtab.sweep.outcome import Failed
+from trimtab.sweep.outcome import Failed, Outcome, Pruned
+from trimtab.sweep.pruners import History, Never
+from trimtab.sweep.repeats import Repeats
 from trimtab.sweep.samplers import Proposal, Sampler
 from trimtab.sweep.seeds import derive
 from trimtab.sweep.settings import Settings
+from trimtab.sweep.study import by_seed
+from trimtab.sweep.turns import Turn, Turns, at_last_pause, pauses
 from trimtab.sweep.view import View
-
-DEATHS = 3
-"""Starts in one sweep after which a trial whose worker dies counts as failed."""
 
 
 class Supply:
     """Proposes trials in order of number and starts them, whoever ran them before."""
 
-    def __init__(self, journal: Journal, plan: Plan, settings: Settings, total: int) -> None:
+    def __init__(
+        self, journal: Journal, plan: Plan, settings: Settings, total: int, warm: Sequence[FrozenTrial] = ()
+    ) -> None:
         self._journal, self._plan, self._settings = journal, plan, settings
-        self._total = total
-        self._view = View(settings.direction, settings.lag)
+        self.budget = Budget(journal, settings, total)
+        self._view = View(settings.directions, settings.lag)
+        self._view.warm(warm)
+        self._history: History = (settings.pruner or Never()).history(settings.directions[0])
+        self._turns = Turns(journal.trials)
+        self._looked: list[FrozenTrial] = []
+        self._rival: FrozenTrial | None = None
+        self._seeds = tuple(derive(settings.seed, i, "common") for i in range(settings.seeds))
+        self._orders: dict[int, Orders] = {}
         self._ready: deque[FrozenTrial] = deque()
         self._starts: Counter[int] = Counter()
-        for trial in journal.trials:
-            self._view.show(trial)
-            if trial.state == TrialState.RUNNING:
+        self._retries: Counter[int] = Counter()
+        self._paused: Counter[int] = Counter()
+        self._shown = self._ended = 0
+        self._show_new()
+        for turn, trial in self._turns.running(journal.trials):
+            if not journal.theirs(trial):
                 self._ready.append(trial)
+                self._look(turn)
+                self._give_orders(trial)
+        self._see(self._turns.known)
 
     def next(self) -> FrozenTrial | None:
         """Starts a trial; None if the budget is spent, or the next must wait for others to end."""
@@ -36,14 +55,21 @@ class Supply:
             trial = self._ready.popleft()
             self._starts[trial.number] += 1
             return self._journal.start(trial)
-        trials = self._journal.trials
-        number = len(trials)
-        horizon = self._view.horizon(number)
-        if number >= self._total or not all(t.state.is_finished() for t in trials[:horizon]):
-            return None
-        self._view.advance(trials, number)
-        self._starts[number] += 1
-        return self._baseline() if self._is_baseline(number) else self._proposed(number)
+        with self._journal.asking():
+            self._show_new()
+            if not self._look(len(self._turns)):
+                return None
+            return self._sent_on() or self._new() or self._last_sent_on()
+
+    def leftovers(self) -> list[tuple[FrozenTrial, Outcome]]:
+        """Paused trials, with what becomes of them: nobody is left who could send them on."""
+        if any(self._journal.theirs(t) for t in self._journal.trials if t.state == TrialState.RUNNING):
+            return []
+        return [(t, _not_sent_on(t)) for t in self._journal.trials if t.state == TrialState.WAITING]
+
+    def orders(self, trial: FrozenTrial) -> Orders:
+        """What a started trial takes along: the same whenever and wherever it is run again."""
+        return self._orders[trial.number]
 
     def poison(self, trial: FrozenTrial) -> Failed | None:
         """The outcome of a trial that has been started too often to be tried again."""
@@ -52,11 +78,15 @@ class Supply:
             return None
         return Failed(f"poison: started {before} times without an end (hydra.sweeper.max_starts)")
 
-    def again(self, trial: FrozenTrial) -> bool:
-        """Lines a trial up once more after its worker died; False if that has happened too often."""
-        if self._starts[trial.number] >= DEATHS:
-            return False
-        self._ready.append(trial)
+    def again(self, trial: FrozenTrial, outcome: Outcome | None) -> bool:
+        """Lines a trial up once more if it was killed from outside (None), or crashed and has tries left."""
+        if outcome is not None:
+            if not isinstance(outcome, Failed) or not outcome.again:
+                return False
+            if self._retries[trial.number] >= self._settings.retries:
+                return False
+            self._retries[trial.number] += 1
+        self._ready.append(self._journal.trials[trial.number])
         return True
 
     def release(self) -> None:
@@ -67,37 +97,145 @@ class Supply:
 
     def overrides(self, trial: FrozenTrial) -> list[str]:
         """What the trial's configuration is composed with."""
-        swept = [] if self._is_baseline(trial.number) else self._plan.space.overrides(trial.params)
+        given = trial.number < self._settings.before
+        swept = self._point(trial.number).overrides if given else self._plan.space.overrides(trial.params)
         key = self._settings.seed_key
         seed = [f"{key}={trial.user_attrs['seed']}"] if key else []
         return [*self._plan.fixed, *swept, *seed]
 
+    def _look(self, turn: int) -> bool:
+        """Whether what `turn` must see has happened; takes it in then, and no more."""
+        if self._settings.schedule == "async":
+            self._see_all()
+            return True
+        horizon = self._view.horizon(turn)
+        if not self._turns.have_ended(self._journal.trials, horizon):
+            return False
+        self._see(horizon)
+        return True
+
+    def _see(self, horizon: int) -> None:
+        """Takes in the outcomes of all turns below."""
+        for trial in self._turns.look(self._journal.trials, horizon):
+            self._take_in(trial)
+
+    def _see_all(self) -> None:
+        """Takes in whatever has ended or paused."""
+        for trial in self._journal.index.ended[self._ended :]:
+            self._take_in(trial)
+        self._ended = len(self._journal.index.ended)
+        for trial in self._journal.trials if self._history.pauses else ():
+            if trial.state == TrialState.WAITING and self._paused[trial.number] < len(pauses(trial)):
+                self._paused[trial.number] = len(pauses(trial))
+                self._take_in(at_last_pause(trial))
+
+    def _take_in(self, trial: FrozenTrial) -> None:
+        self._view.tell(trial)
+        self._history.learn(trial)
+        if trial.state == TrialState.COMPLETE and self._settings.seeds > 1:
+            self._rival = min(trial, self._rival or trial, key=self._journal.index.rank)
+        self._looked.append(trial)
+        self.budget.look(self._looked)
+
+    def _show_new(self) -> None:
+        """Shows the sampler trials that it has not proposed here: of earlier calls, and of other sweeps."""
+        trials = self._journal.trials
+        for trial in trials[self._shown :]:
+            self._view.show(trial)
+        self._shown = len(trials)
+
+    def _new(self) -> FrozenTrial | None:
+        number = len(self._journal.trials)
+        if not self.budget.allows(number):
+            return None
+        self._shown = number + 1
+        trial = self._given(number) if number < self._settings.before else self._proposed(number)
+        self._turns.add(Turn(number, 0))
+        return self._begun(trial)
+
+    def _sent_on(self) -> FrozenTrial | None:
+        """A paused trial that is good enough, on its way again."""
+        for number, step in self._history.promotions() if self.budget.allows(0) else ():
+            trial = self._journal.trials[number]
+            if trial.state == TrialState.WAITING and pauses(trial)[-1] == step:
+                turns = [*trial.user_attrs["turns"], (len(self._turns), self._turns.seen)]
+                self._turns.add(Turn(number, len(pauses(trial)), self._turns.seen))
+                return self._begun(self._journal.send_on(trial, turns))
+        return None
+
+    def _last_sent_on(self) -> FrozenTrial | None:
+        """With nothing new to start, what still runs is waited for, and all of it decides."""
+        if self._settings.schedule == "async":
+            return None
+        if not self._turns.have_ended(self._journal.trials, len(self._turns)):
+            return None
+        self._see(len(self._turns))
+        return self._sent_on()
+
+    def _begun(self, trial: FrozenTrial) -> FrozenTrial:
+        self._starts[trial.number] += 1
+        self._give_orders(trial)
+        return trial
+
+    def _give_orders(self, trial: FrozenTrial) -> None:
+        """A trial is judged by what has been seen when it starts, and by nothing after that."""
+        trials, number = self._journal.trials, trial.number
+        steps = pauses(trial)
+        spared = self._is_baseline(number) and not self._settings.prune_baseline
+        rule = None if spared else self._history.rule(number, steps[-1] if steps else None)
+        self._orders = {n: o for n, o in self._orders.items() if not trials[n].state.is_finished()}
+        stretch = len(steps) if rule is not None and self._history.pauses else None
+        self._orders[number] = Orders(rule, stretch, self._repeats(spared))
+
+    def _repeats(self, spared: bool) -> Repeats | None:
+        """The seeds of a configuration, with what it must not be hopelessly worse than."""
+        if self._settings.seeds == 1:
+            return None
+        key = str(self._settings.seed_key)
+        if spared or self._rival is None:
+            return Repeats(key, self._seeds)
+        sign = -1 if self._settings.directions[0] == "maximize" else 1
+        return Repeats(key, self._seeds, self._rival.number, by_seed(self._rival), sign)
+
     def _is_baseline(self, number: int) -> bool:
         return number == 0 and self._settings.baseline
 
-    def _baseline(self) -> FrozenTrial:
-        point, inside = self._plan.default()
-        proposal = Proposal.of(self._plan.space, point if inside else {}, {})
-        attributes: dict[str, object] = {"baseline": True}
-        if not inside:
-            attributes["outside"] = point
-        trial = self._ask(0, proposal, attributes)
+    def _point(self, number: int) -> Point:
+        """The baseline or a point to try first."""
+        if self._is_baseline(number):
+            return self._plan.default()
+        return self._plan.first[number - int(self._settings.baseline)]
+
+    def _given(self, number: int) -> FrozenTrial:
+        point = self._point(number)
+        proposal = Proposal.of(self._plan.space, point.params if point.inside else {}, {})
+        attributes: dict[str, object] = {"baseline": True} if self._is_baseline(number) else {}
+        if not point.inside:
+            attributes["outside"] = point.params
+        trial = self._ask(number, proposal, attributes)
         self._view.show(trial)
         return trial
 
     def _proposed(self, number: int) -> FrozenTrial:
         sampler: Sampler = self._settings.sampler
-        index = number - int(self._settings.baseline)
-        space, seed = self._plan.space, self._settings.seed
+        index = number - self._settings.before
+        space, seed = self._plan.space, self._settings.sampler_seed
         return self._ask(number, self._view.propose(sampler, space, seed, number, index), {})
 
     def _ask(self, number: int, proposal: Proposal, attributes: dict[str, object]) -> FrozenTrial:
-        seed = derive(self._settings.seed, number)
+        seed = self._seeds[0] if self._settings.seeds > 1 else derive(self._settings.seed, number)
+        if self._history.pauses:
+            attributes = {**attributes, "turns": [(len(self._turns), 0)]}
         template = create_trial(
             state=TrialState.RUNNING,
             params=proposal.params,
             distributions=proposal.distributions,
-            user_attrs={"seed": seed, "starts": 1, **attributes},
+            user_attrs={"seed": seed, "starts": 1, **self._journal.mine(), **attributes},
             system_attrs=proposal.memory,
         )
         return self._journal.ask(template)
+
+
+def _not_sent_on(trial: FrozenTrial) -> Pruned:
+    reason = f"paused at step {pauses(trial)[-1]} and was not sent on"
+    return Pruned(reason, trial.intermediate_values, constraints=trial.constraints)

@@ -4,8 +4,8 @@ import logging
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra.types import HydraContext, TaskFunction
@@ -14,20 +14,30 @@ from optuna.trial import FrozenTrial
 
 from trimtab.errors import SweepError, TrimtabError
 from trimtab.paths import write_text
+from trimtab.sweep.auto import Auto, Choice, choice, settle
 from trimtab.sweep.check import Plan, check_key, plan
 from trimtab.sweep.compose import Composer, plain
+from trimtab.sweep.database import FILE as STORED
+from trimtab.sweep.database import Claims, remember
+from trimtab.sweep.earlier import say_change, say_machine
 from trimtab.sweep.fingerprint import Pieces, digest, pieces, refuse_other
 from trimtab.sweep.grammar import parse
+from trimtab.sweep.interrupt import Interrupt
 from trimtab.sweep.job import Job
 from trimtab.sweep.journal import FILE, Journal, lock
+from trimtab.sweep.limits import AlikeFailures, FailureRate
 from trimtab.sweep.loop import Watcher, run_trials
+from trimtab.sweep.machine import machine
 from trimtab.sweep.outcome import one_line
 from trimtab.sweep.preview import preview
 from trimtab.sweep.progress import display
+from trimtab.sweep.samplers import refuse_misfit
 from trimtab.sweep.settings import Settings
 from trimtab.sweep.study import Study, open_study
 from trimtab.sweep.supply import Supply
-from trimtab.sweep.table import write_best, write_table
+from trimtab.sweep.table import write_best, write_front, write_table
+from trimtab.sweep.tidy import KeepBest
+from trimtab.sweep.warm import warm_trials
 
 log = logging.getLogger(__name__)
 INTERRUPTED = 130
@@ -45,6 +55,17 @@ class Sweep:
     total: int
     workers: int
     master: DictConfig
+    choice: Choice
+
+    @property
+    def name(self) -> str:
+        """The study's: as given, or its fingerprint."""
+        return self.settings.study_name or digest(self.pieces)
+
+    @property
+    def shared(self) -> bool:
+        """Whether other sweeps may work on the study at the same time."""
+        return self.settings.schedule == "async" and (self.settings.storage or "").startswith("postgresql")
 
     @property
     def resume(self) -> str:
@@ -75,10 +96,12 @@ def sweep(
     ready = prepare(settings, arguments, context, master)
     if settings.dry_run:
         study = _existing(ready)
-        print(preview(ready.plan.space, settings, study, ready.directory, ready.total, ready.workers))
+        name = str(study.attributes.get("sampler", ready.choice.name)) if study else ready.choice.name
+        print(preview(ready.plan.space, name, study, ready.directory, ready.total, ready.workers))
         return ready.directory
-    with lock(ready.directory):
-        _run(ready, context, task)
+    claims = None if settings.storage is None else Claims(settings.storage, ready.name, shared=ready.shared)
+    with nullcontext() if ready.shared else lock(ready.directory), claims.held() if claims else nullcontext():
+        _run(ready, context, task, claims)
     return ready.directory
 
 
@@ -86,7 +109,11 @@ def prepare(settings: Settings, arguments: Sequence[str], context: HydraContext,
     """Checks everything that can be checked before a trial runs; writes nothing."""
     _refuse_launcher(master)
     wishes = parse(plain(settings.params), arguments, context.config_loader)
-    planned = plan(wishes, Composer(context.config_loader, master))
+    composer = Composer(context.config_loader, master)
+    planned = plan(
+        wishes, composer, plain(settings.try_first), settings.custom_search_space, baseline=settings.baseline
+    )
+    refuse_misfit(settings.sampler, planned.space, len(settings.directions), warm=settings.warm_start is not None)
     if settings.seed_key:
         check_key(settings.seed_key, planned.baseline, "hydra.sweeper.seed_key")
         if settings.seed_key in planned.space.names:
@@ -94,28 +121,36 @@ def prepare(settings: Settings, arguments: Sequence[str], context: HydraContext,
     total, workers = _total(settings, planned), _workers(settings)
     directory = Path(str(master.hydra.sweep.dir))
     made = pieces(planned, plain(master.hydra.sweeper))
-    return Sweep(settings, planned, made, directory, total, workers, master)
+    return Sweep(settings, planned, made, directory, total, workers, master, choice(settings, planned.space))
 
 
-def _run(ready: Sweep, context: HydraContext, task: TaskFunction) -> None:
-    journal = _open(ready)
+def _run(ready: Sweep, context: HydraContext, task: TaskFunction, claims: Claims | None) -> None:
+    journal = _open(ready, claims)
     study = Study.of(journal, ready.directory)
     refuse_other(str(ready.directory), study.attributes["pieces"], ready.pieces)
-    supply = Supply(journal, ready.plan, ready.settings, ready.total)
-    executor = ready.settings.executor(ready.workers)
+    say_machine(study.attributes.get("machine", {}))
+    ready = _settled(ready, str(study.attributes.get("sampler", ready.choice.name)))
+    source = None if ready.settings.warm_start is None else Path(ready.settings.warm_start)
+    warm = warm_trials(source, ready.directory, ready.plan, ready.settings.directions)
+    supply = Supply(journal, ready.plan, ready.settings, ready.total, warm)
+    executor = ready.settings.executor(ready.workers, **_timeout(ready.settings))
     job = Job(task, context) if executor.workers == 1 else Job.portable(task, context)
 
     def configure(trial: FrozenTrial) -> DictConfig:
         return ready.plan.composer.job(supply.overrides(trial), trial.number, ready.directory)
 
     shown = display(ready.settings.progress, ready.total, executor.workers)
-    watchers: list[Watcher] = [shown, *ready.settings.callbacks]
+    failures = FailureRate(ready.settings.max_failure_rate, ready.total)
+    alike = AlikeFailures(ready.settings.give_up_after)
+    tidy = [KeepBest(ready.settings.keep_trials)] if ready.settings.keep_trials else []
+    watchers: list[Watcher] = [shown, failures, alike, *ready.settings.callbacks, *tidy]
+    interrupt = Interrupt()
     with _told_of_the_end(watchers, study):
         try:
-            with shown, executor:
+            with shown, interrupt.caught(), executor:
                 for watcher in watchers:
                     watcher.started(study)
-                run_trials(journal, supply, configure, job, executor, study, watchers)
+                run_trials(journal, supply, configure, job, executor, study, watchers, interrupt)
         except BaseException as e:
             with suppress(TrimtabError):
                 supply.release()
@@ -125,6 +160,8 @@ def _run(ready: Sweep, context: HydraContext, task: TaskFunction) -> None:
             print(f"stopped with {len(study.finished)} of {ready.total} trials done; {ready.resume}")
             sys.exit(INTERRUPTED)
         _write(study)
+    if supply.budget.spent:
+        print(f"{supply.budget.spent}: no further trials")
     _refuse_failure(study)
 
 
@@ -161,25 +198,49 @@ def _end(watchers: Sequence[Watcher], study: Study) -> list[Exception]:
     return errors
 
 
-def _open(ready: Sweep) -> Journal:
+def _open(ready: Sweep, claims: Claims | None) -> Journal:
     knobs = ready.plan.space.describe()
-    name = ready.settings.study_name or digest(ready.pieces)
+    url = ready.settings.storage
+    if url is not None:
+        remember(ready.directory, url, ready.name)
+    elif not (ready.directory / FILE).exists():
+        say_change(ready.directory, ready.pieces)
     write_text(ready.directory / "multirun.yaml", OmegaConf.to_yaml(ready.master))
     return Journal(
         ready.directory,
-        name,
-        ready.settings.direction,
+        ready.name,
+        ready.settings.directions,
         {
             "fingerprint": digest(ready.pieces),
             "pieces": ready.pieces,
             "knobs": knobs,
             "seed": ready.settings.seed,
+            "sampler": ready.choice.name,
+            "machine": machine(),
         },
+        url,
+        claims,
     )
 
 
+def _settled(ready: Sweep, name: str) -> Sweep:
+    """With the sampler `auto`: takes the one that was chosen when the study began, and says why."""
+    if not isinstance(ready.settings.sampler, Auto):
+        return ready
+    why = ready.choice.why if name == ready.choice.name else "it was chosen when this study began"
+    print(f"sampler {name}: {why}")
+    settings = replace(ready.settings, sampler=settle(ready.settings.sampler, name))
+    refuse_misfit(settings.sampler, ready.plan.space, len(settings.directions))
+    return replace(ready, settings=settings, total=_total(settings, ready.plan))
+
+
+def _timeout(settings: Settings) -> dict[str, float]:
+    """Only where there is one: an executor of somebody else's need not know of it."""
+    return {} if settings.timeout_s is None else {"timeout_s": settings.timeout_s}
+
+
 def _existing(ready: Sweep) -> Study | None:
-    if not (ready.directory / FILE).exists():
+    if not any((ready.directory / name).exists() for name in (FILE, STORED)):
         return None
     study = open_study(ready.directory)
     refuse_other(str(ready.directory), study.attributes["pieces"], ready.pieces)
@@ -189,10 +250,16 @@ def _existing(ready: Sweep) -> Study | None:
 def _write(study: Study) -> None:
     write_table(study, study.directory / "trials.csv")
     write_best(study, study.directory / "optimization_results.yaml")
+    write_front(study, study.directory / "pareto.html")
 
 
 def _refuse_failure(study: Study) -> None:
-    if study.finished and study.best is None:
+    if study.finished and not study.ranked:
+        if not study.failures:
+            raise SweepError(
+                f"all {len(study.finished)} trials were pruned, so there is no best one; loosen hydra.sweeper.pruner, "
+                "or leave the baseline alone with hydra.sweeper.prune_baseline=false"
+            )
         reason, count = next(iter(study.failures.items()))
         raise SweepError(
             f"all {len(study.finished)} trials failed, {count} of them by: {reason}; the trials' "
@@ -214,16 +281,18 @@ def _total(settings: Settings, planned: Plan) -> int:
     points = settings.sampler.points(planned.space)
     if points is None:
         return settings.n_trials
-    largest = points + int(settings.baseline)
+    largest = points + settings.before
     if settings.n_trials > largest:
         print(f"the grid has {points} points: {largest} trials instead of {settings.n_trials}")
     return min(settings.n_trials, largest)
 
 
 def _workers(settings: Settings) -> int:
+    if settings.schedule == "async":
+        return min(settings.n_jobs, settings.n_trials)
     if settings.n_jobs > settings.lag:
         print(
             f"{settings.lag} workers instead of {settings.n_jobs}: trial n waits for trial n - "
-            f"{settings.lag} (hydra.sweeper.lag; another lag is another study)"
+            f"{settings.lag} (hydra.sweeper.lag, another lag is another study; or hydra.sweeper.schedule=async)"
         )
     return min(settings.n_jobs, settings.lag, settings.n_trials)

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
-from trimtab.paths import write_text
-from trimtab.sweep.study import Study, facts, params
+from trimtab.paths import atomic, write_text
+from trimtab.sweep.study import Study, by_seed, facts, params
 
 Row = dict[str, str]
 
@@ -17,20 +17,23 @@ Row = dict[str, str]
 def table(study: Study) -> list[Row]:
     """A row of text cells per finished trial, sorted by number.
 
-    Columns: number, state, value, what tasks recorded, seed, params.<knob>; empty where a trial
-    has none.
+    Columns: number, state, value (values.0, values.1, … of several objectives), what tasks recorded,
+    constraint.<name>, by_seed.<i>, seed (the first of several), params.<knob>; empty where a trial has none. A pruned
+    trial's value is its last report, or the mean over its seeds so far.
     """
     trials = study.finished
     recorded = sorted({name for t in trials for name in facts(t)})
+    limited = sorted({name for t in trials for name in t.constraints})
+    seeds = max((len(by_seed(t)) for t in trials), default=0)
     knobs = sorted({name for t in trials for name in params(t)})
-    return [_row(t, recorded, knobs) for t in trials]
+    return [_row(t, _objectives(study), recorded, limited, seeds, knobs) for t in trials]
 
 
 def write_table(study: Study, path: Path) -> None:
     """Writes the table of a study to `path`, whole or not at all."""
     rows = table(study)
     text = io.StringIO()
-    header = list(rows[0]) if rows else ["number", "state", "value", "seed"]
+    header = list(rows[0]) if rows else ["number", "state", *_objectives(study), "seed"]
     writer = csv.DictWriter(text, header, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
@@ -38,25 +41,56 @@ def write_table(study: Study, path: Path) -> None:
 
 
 def write_best(study: Study, path: Path) -> None:
-    """Writes the best trial as the official Optuna sweeper does; nothing if none completed."""
-    if (best := study.best) is not None:
+    """Writes the best trial, or the Pareto front, as the official Optuna sweeper does; nothing if none completed."""
+    found: dict[str, Any] | None = None
+    if len(study.directions) > 1:
+        solutions = [{"params": params(t), "values": list(t.values)} for t in study.front]
+        found = {"name": "optuna", "solutions": solutions} if solutions else None
+    elif (best := study.best) is not None:
         found = {"name": "optuna", "best_params": params(best), "best_value": best.value}
+    if found is not None:
         write_text(path, OmegaConf.to_yaml(OmegaConf.create(found)))
 
 
-def _row(trial: FrozenTrial, recorded: list[str], knobs: list[str]) -> Row:
+def write_front(study: Study, path: Path) -> None:
+    """Draws several objectives against each other; nothing with one, or where plotly is not installed."""
+    completed = [t for t in study.trials if t.state == TrialState.COMPLETE]
+    if len(study.directions) == 1 or not completed:
+        return
+    try:
+        from trimtab.figures.pareto import pareto
+    except ImportError:
+        return
+    points = [(t.number, tuple(t.values)) for t in completed]
+    baseline = study.baseline.number if study.baseline else None
+    drawn = pareto(points, [t.number for t in study.front], _objectives(study), study.directions, baseline)
+    with atomic(path) as temporary:
+        drawn.write_html(temporary, include_plotlyjs="directory", config={"displaylogo": False})
+
+
+def _objectives(study: Study) -> list[str]:
+    """Columns of the objectives, named as Optuna's dataframe does."""
+    count = len(study.directions)
+    return ["value"] if count == 1 else [f"values.{i}" for i in range(count)]
+
+
+def _row(
+    trial: FrozenTrial, objectives: list[str], recorded: list[str], limited: list[str], seeds: int, knobs: list[str]
+) -> Row:
     noted, chosen = facts(trial), params(trial)
     return {
         "number": str(trial.number),
         "state": trial.state.name,
-        "value": "" if trial.value is None else repr(trial.value),
+        **dict(zip(objectives, map(repr, trial.values) if trial.values else [""] * len(objectives), strict=True)),
         **{name: _cell(noted, name) for name in recorded},
+        **{f"constraint.{name}": _cell(dict(trial.constraints), name) for name in limited},
+        **{f"by_seed.{i}": _cell(dict(enumerate(by_seed(trial))), i) for i in range(seeds)},
         "seed": str(trial.user_attrs["seed"]),
         **{f"params.{name}": _cell(chosen, name) for name in knobs},
     }
 
 
-def _cell(values: dict[str, Any], name: str) -> str:
+def _cell(values: dict[Any, Any], name: Any) -> str:
     """As Hydra writes it: null, true, 0.1; empty if absent."""
     if name not in values:
         return ""

@@ -19,7 +19,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 from sqlalchemy.exc import SQLAlchemyError
 
-from trimtab.errors import TrackingError
+from trimtab.errors import Pruned, TrackingError
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 
@@ -206,7 +206,7 @@ class Experiment:
         parent: Parent | None = None,
         started_before: bool = True,
     ) -> Iterator[RunWriter]:
-        """One run for the time of a block: FINISHED after it, FAILED if it raises.
+        """One run for the time of a block: FINISHED after it or if it is pruned, FAILED if it raises anything else.
 
         Args:
             name: what MLflow's table shows.
@@ -231,6 +231,10 @@ class Experiment:
         try:
             with _system_metrics(run_id, self.settings):
                 yield writer
+        except Pruned as e:
+            writer.write(tags={"state": "pruned", "reason": str(e)[:PARAM_CHARACTERS]})
+            self.client.set_terminated(run_id, "FINISHED")
+            raise
         except BaseException as e:
             writer.write(tags={"state": "failed", "reason": str(e)[:PARAM_CHARACTERS]})
             self.client.set_terminated(run_id, "FAILED")
