@@ -2,7 +2,8 @@
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, ClassVar, Protocol
@@ -198,7 +199,8 @@ class Gp:
                 seed=derive(study_seed, index, "ask"),
                 warn_independent_sampling=False,
             )
-        return _ask(sampler, space, view)
+        with _one_thread():
+            return _ask(sampler, space, view)
 
     def points(self, space: Space) -> int | None:
         """No end."""
@@ -274,6 +276,19 @@ class Foreign:
     def points(self, space: Space) -> int | None:
         """No end."""
         return None
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch on one thread: the matrices are small, sums depend on the number of threads, and workers need the rest."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def enter(view: optuna.Study, space: Space, params: dict[str, Value]) -> Proposal:
