@@ -39,8 +39,8 @@ class Settings:
         callbacks: objects with `started(study)`, `finished(study, trial)`, `ended(study)`.
         pruner: which trials end early, judged by what they `report`.
         prune_baseline: whether trial 0 may be pruned as well.
-        schedule: `reproducible` (trial n sees what `lag` allows, whoever was faster) or `async` (whoever is free asks and
-            sees all that has ended).
+        schedule: `reproducible` (trial n sees what `lag` allows, whoever was faster) or `async` (whoever is free asks
+            and sees all that has ended).
         minutes: the study gets no further trials after so many minutes of sweeping, over all calls.
         target: the study gets no further trials once one is as good as this.
         timeout_s: seconds that a trial may run.
