@@ -21,9 +21,6 @@ from trimtab.sweep.database import hidden
 from trimtab.sweep.study import open_stored
 
 TRIALS = ["hydra.sweeper.n_trials=12", "hydra.sweeper.lag=4", "sleep=0.01"]
-pytestmark = pytest.mark.filterwarnings(  # SQLAlchemy's pool lives as long as the process
-    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
-)
 ASYNC = "hydra.sweeper.schedule=async"
 
 

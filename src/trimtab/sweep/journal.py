@@ -172,7 +172,7 @@ class Journal:
             self._open(name, directions, attributes)
 
     def _open(self, name: str, directions: Sequence[Direction], attributes: Mapping[str, Any]) -> None:
-        self.storage: BaseStorage = JournalStorage(self._file) if self._file else connect(self._url or "")
+        self.storage: BaseStorage = JournalStorage(self._file) if self._file else connect(self._url or "", keep=True)
         with self._whole():
             self.study_id = self._study(name, directions)
             known = self.storage.get_study_user_attrs(self.study_id)
