@@ -102,7 +102,7 @@ def test_command_line_wins_over_params(project: Project) -> None:
     [
         (["model=mpl"], ["model=mpl", "command line", "no option 'mpl'", "did you mean 'mlp'"]),
         (["model.widht=3"], ["model.widht", "no key", "did you mean 'model.width'"]),
-        (["model.width=wide"], ["model.width=wide", "could not be converted to Integer"]),
+        (["model.depth=deep"], ["model.depth=deep", "could not be converted to Integer"]),
         (["training.epochs=1.5"], ["training.epochs=1.5", "Integer"]),
         (["modle=mlp"], ["modle=mlp", "did you mean 'model"]),
         (["data=csv"], ["data.path", "needs one"]),

@@ -63,7 +63,7 @@ def composed(*typed: str) -> DictConfig:
 )
 def test_space_fits_its_configuration_and_holds_it(typed: tuple[str, ...]) -> None:
     made = planned(*typed)
-    assert made.default()[1], "the default lies outside"
+    assert made.default().inside, "the default lies outside"
     assert all(knob.role for knob in made.space.knobs)
 
 

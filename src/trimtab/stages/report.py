@@ -3,8 +3,8 @@
 from omegaconf import DictConfig
 
 from trimtab import config
+from trimtab.page.render import write_report
 from trimtab.paths import Paths
-from trimtab.report.page import write_report
 from trimtab.stages.closing import closing
 
 

@@ -17,6 +17,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from trimtab.errors import Pruned, TrackingError
@@ -30,6 +31,9 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 METRICS_PER_BATCH = 800
 PARAMS_PER_BATCH = 100
 PARAM_CHARACTERS = 500
+
+DATABASES = ("postgresql", "mysql", "mssql")
+"""How tracking URIs of database servers begin (https://mlflow.org/docs/latest/self-hosting/architecture/backend-store/)."""
 
 
 @dataclass(frozen=True)
@@ -314,6 +318,8 @@ def reaching(uri: str | None) -> Iterator[None]:
     try:
         if uri and uri.startswith("sqlite:///"):
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        elif uri and uri.startswith(DATABASES):
+            create_engine(uri).connect().close()  # MLflow itself tries ten times, for minutes
         yield
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as e:
         raise _unreachable(uri, e) from e

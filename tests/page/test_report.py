@@ -14,10 +14,10 @@ from plotly.offline import get_plotlyjs
 from sample_results import REGRESSION, Sample, write_sample
 from trimtab.errors import TrimtabError
 from trimtab.figures.table import Study
+from trimtab.page import write_report
+from trimtab.page.results import read_results
+from trimtab.page.verdict import headline_metric, verdict
 from trimtab.paths import read_json, write_json
-from trimtab.report import write_report
-from trimtab.report.results import read_results
-from trimtab.report.verdict import headline_metric, verdict
 from trimtab.selection.bootstrap import Interval
 
 HOSTILE = "</script><script>alert(1)</script>"

@@ -5,7 +5,7 @@ from typing import Literal
 
 from trimtab.figures.forest import RECIPES, Standing, standing
 from trimtab.figures.style import NAMES, number, score
-from trimtab.report.results import Evaluation, Results
+from trimtab.page.results import Evaluation, Results
 from trimtab.selection.bootstrap import Interval
 
 Tone = Literal["good", "bad", "open", "sealed"]

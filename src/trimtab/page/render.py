@@ -23,9 +23,9 @@ from trimtab.figures.residuals import residuals
 from trimtab.figures.seeds import seeds
 from trimtab.figures.slices import slices
 from trimtab.figures.table import Knob, Study, Value
+from trimtab.page.results import Evaluation, Results, read_results, setting
+from trimtab.page.verdict import verdict
 from trimtab.paths import write_text
-from trimtab.report.results import Evaluation, Results, read_results, setting
-from trimtab.report.verdict import verdict
 
 BEST_TRIALS = 10
 CURVES = 5
