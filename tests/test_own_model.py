@@ -59,6 +59,7 @@ def test_trains_by_the_real_door(model: str, with_models: Project) -> None:
     assert result["best"]["val/accuracy"] > 0.5  # ten classes
 
 
+@pytest.mark.slow
 def test_lightning_module_trains_by_its_own_optimizer(with_models: Project) -> None:
     as_it_is = trained(with_models, "model=mixup")
     of_no_effect = trained(with_models, "model=mixup", "optimizer.lr=0.5")
@@ -67,6 +68,7 @@ def test_lightning_module_trains_by_its_own_optimizer(with_models: Project) -> N
     assert slower["value"] > as_it_is["value"]
 
 
+@pytest.mark.slow
 def test_knob_out_of_its_range_ends_in_a_sentence(with_models: Project) -> None:
     done = with_models.python(
         "trimtab.stages.train", "model=residual", "model.width=0", PYTHONPATH=str(with_models.root / "src")
@@ -74,6 +76,7 @@ def test_knob_out_of_its_range_ends_in_a_sentence(with_models: Project) -> None:
     assert (done.returncode, done.stderr.strip()) == (2, "error: model.width must be at least 1 but is 0")
 
 
+@pytest.mark.slow
 def test_a_search_space_of_its_own_is_found(with_models: Project) -> None:
     path = str(with_models.root / "src")
     said = with_models.stage("sweep", "model=residual", "sweep.dry_run=true", PYTHONPATH=path).stdout

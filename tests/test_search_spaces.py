@@ -166,6 +166,7 @@ def test_experiments_are_the_recipes_that_they_name(typed: tuple[str, ...], held
     assert {key: OmegaConf.select(cfg, key) for key in held} == held
 
 
+@pytest.mark.slow
 def test_dry_runs_by_the_door(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project.root)
     project.stage("prepare", "data=mnist1d")
