@@ -9,6 +9,7 @@ ALL = (
     "fixed_cost",
     "solo_vs_bare_loop",
     "trial_overhead",
+    "population",
     "sweeper_overhead",
     "sweeper_schedules",
     "sweeper_kills",

@@ -14,6 +14,7 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, LauncherTestSuite
 from hydra.test_utils.test_utils import SweepTaskFunction, verify_dir_outputs
+from hydra.version import _UNSPECIFIED_, VersionBase
 from omegaconf import DictConfig
 
 OURS = [
@@ -44,6 +45,8 @@ class Runner(SweepTaskFunction):
 @pytest.fixture
 def hydra_sweep_runner(monkeypatch: pytest.MonkeyPatch) -> Callable[..., SweepTaskFunction]:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    # As in a fresh process: the suites expect Hydra's oldest behaviour, and other tests choose a version.
+    monkeypatch.setattr(VersionBase.instance(), "version_base", _UNSPECIFIED_)
 
     def make(
         calling_file: str | None,

@@ -56,12 +56,16 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         # A generator draws at the first batch: Lightning makes iterators that it never asks.
-        order = torch.randperm(len(self.rows), generator=self._generator).to(self.rows.x.device)
+        order = self.order()
         xs: Iterable[Tensor] = torch.split(self.rows.x[order], self.batch_size)
         ys = torch.split(self.rows.y[order], self.batch_size)
         if self._augment is not None:
             xs = map(self._augment, xs)
         yield from zip(xs, ys, strict=True)
+
+    def order(self) -> Tensor:
+        """(rows,) the next epoch's order."""
+        return torch.randperm(len(self.rows), generator=self._generator).to(self.rows.x.device)
 
     def sizes(self) -> Tensor:
         """(batches,) rows of each batch."""

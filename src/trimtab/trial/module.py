@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from trimtab.data.arrays import Problem
+from trimtab.models.dropout import keys, replace
 from trimtab.trial import seeds
 from trimtab.trial.batches import Batches
 from trimtab.trial.metrics import data_loss
@@ -58,6 +59,8 @@ class Trial(pl.LightningModule):
         self._clips = settings.clip_norm is not None or settings.clip_value is not None
         self._fuzz: Fuzz | None = None
         self._gradient_noise: torch.Generator | None = None
+        self._drops = replace(self.model)
+        self._noise = torch.tensor(seeds.signed(self._seed, "noise"))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Lightning notes the running hook 40 times per step; nn.Module's way to set it costs 40 µs of 600."""
@@ -80,6 +83,10 @@ class Trial(pl.LightningModule):
         (x, y), _, _ = next(dataloader_iter)
         if self._fuzz is not None:
             self._fuzz.add()
+        if self._drops:
+            chosen = keys(self._noise, self.trainer.global_step, self._drops[-1].place + 1)
+            for drop in self._drops:
+                drop.key.copy_(chosen[drop.place])
         loss = data_loss(self.model(x), y, self.problem, self.class_weights, self._smoothing)  # type: ignore[arg-type]
         self._losses.append(loss.detach())  # read once per epoch: reading it here would stall a GPU
         if self._penalised:

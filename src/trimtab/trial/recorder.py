@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from trimtab.data.arrays import Problem
 from trimtab.errors import Diverged
@@ -15,6 +15,7 @@ from trimtab.trial.metrics import METRICS, measure, names
 from trimtab.trial.recipe import Recipe
 
 OnEpoch = Callable[[int, dict[str, float]], None]
+Weights = Callable[[], dict[str, Tensor]]
 
 
 def check_finite(name: str, value: float, epoch: int, lr: float, step: int | None = None) -> None:
@@ -69,12 +70,12 @@ class Recorder:
         shown = "val/accuracy" if problem.task == "classification" else "val/mae"
         self._metrics = tuple(dict.fromkeys((shown, recipe.metric)))
 
-    def after_epoch(self, row: dict[str, float], model: nn.Module, outputs: Tensor) -> bool:
+    def after_epoch(self, row: dict[str, float], weights: Weights, outputs: Tensor) -> bool:
         """Completes the epoch's row; True when training should stop.
 
         Args:
             row: epoch (from 1), train/loss and lr.
-            model: as it is after the epoch; copied if it is the best so far. Of equals the first is best.
+            weights: gives a copy of the network as it is; asked if it is the best so far. Of equals the first is best.
             outputs: (rows, outputs) of the validation rows.
 
         Raises:
@@ -88,7 +89,7 @@ class Recorder:
         self._examples.append(_per_example(outputs, self.val.y, self._problem))
         if self._is_best(row):
             self.best_epoch, self._best_outputs = epoch, outputs
-            self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+            self.weights = weights()
         if self._on_epoch is not None:
             self._on_epoch(epoch, dict(row))
         patience = self._recipe.patience_epochs

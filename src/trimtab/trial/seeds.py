@@ -18,6 +18,12 @@ def derive(seed: int, stream: Stream) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{stream}".encode()).digest()[:8], "big")
 
 
+def signed(seed: int, stream: Stream) -> int:
+    """The bits of `derive` as a number that int64 holds."""
+    number = derive(seed, stream)
+    return number - 2**64 if number >= 2**63 else number
+
+
 def generator(seed: int, stream: Stream, device: torch.device = _CPU) -> torch.Generator:
     """A stream of its own; on the CPU by default, so that batches do not depend on the device."""
     return torch.Generator(device).manual_seed(derive(seed, stream))

@@ -25,6 +25,8 @@ _EXPECTED_WARNINGS = (
     "You passed in a `val_dataloader` but have no `validation_step`",
     "Total length of `list` across ranks is zero",
     "`training_step` returned `None`",  # an error of ours says what to do
+    "`LightningModule.configure_optimizers` returned `None`",  # a population's optimizers are ours
+    "grad and param do not obey the gradient layout contract",  # views of one matrix, see population/flat.py
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 on torch 2.13
 )
 _CHATTY = (

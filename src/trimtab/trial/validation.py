@@ -15,7 +15,7 @@ def validate(trainer: pl.Trainer, model: nn.Module, recorder: Recorder, row: dic
     """Runs the validation rows through the network, and stops the Trainer when patience is used up."""
     with trainer.precision_plugin.forward_context():
         outputs = outputs_of(model, recorder.val.x)
-    if recorder.after_epoch(row, model, outputs):
+    if recorder.after_epoch(row, lambda: {k: v.detach().clone() for k, v in model.state_dict().items()}, outputs):
         trainer.should_stop = True
 
 

@@ -1,0 +1,264 @@
+"""Many trials as one LightningModule with manual optimisation.
+
+A step of the stack is a step of each member: its own batch, its own noise, its own rate, one forward and one backward
+pass for all. Members meet only in the sum of their losses, whose gradient with respect to one member's weights is that
+of its own.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trimtab.data.arrays import Problem
+from trimtab.models.dropout import keys
+from trimtab.population.flat import Flat
+from trimtab.population.members import Member
+from trimtab.population.network import Network, network
+from trimtab.population.optimizers import KINDS, Stacked
+from trimtab.population.regularisation import Regularisers
+from trimtab.trial import seeds
+from trimtab.trial.augmentation import Augmentation
+from trimtab.trial.batches import Batches, Rows
+from trimtab.trial.recorder import Recorder, train_loss
+from trimtab.trial.schedules import Lull, Plateau
+
+CHUNK = 2048
+"""Validation rows of each member per forward pass."""
+
+Ended = Callable[[Member, Recorder | Exception, float, int], None]
+
+
+@dataclass
+class Seat:
+    """A member, and what only it has."""
+
+    member: Member
+    batches: Batches
+    recorder: Recorder
+    augmenter: torch.Generator
+    lull: Lull = field(default_factory=Lull)
+    seconds: float = 0.0
+
+
+class Population(pl.LightningModule):
+    """Members of one company (see `members.company`), sorted so that neighbours are alike.
+
+    Args:
+        members: with one network each.
+        models: their networks, initialised.
+        problem: gives the loss.
+        train: rows to learn from.
+        val: rows to compare epochs by.
+        ended: told a member, its recorder or what ended it, its share of the seconds, and its steps, when it leaves.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        models: Sequence[nn.Module],
+        problem: Problem,
+        train: Rows,
+        val: Rows,
+        ended: Ended,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        place = train.x.device
+        self._problem, self._train, self._val, self._ended = problem, train, val, ended
+        self.network: Network = network(models, place)
+        self.flat = Flat(self.network.layout, len(members), place)
+        own = [self.network.load(m) for m in range(len(members))]
+        for m, weights in enumerate(own):
+            self.flat.fill(m, weights)
+        self.optimizers_ = stacked(members, self.flat)
+        shapes = [{name: tuple(w.shape) for name, w in weights.items()} for weights in own]
+        self.regularisers = Regularisers(
+            [m.recipe.regularisation for m in members], [m.seed for m in members], shapes, self.network.layout, place
+        )
+        self.seats = [
+            Seat(
+                m,
+                Batches(train, int(m.recipe.batch_size), seeds.generator(m.seed, "batches")),
+                Recorder(m.recipe, problem, val, m.on_epoch),
+                seeds.generator(m.seed, "augmentation"),
+            )
+            for m in members
+        ]
+        self._noise = torch.tensor([seeds.signed(m.seed, "noise") for m in members], device=place)
+        self._weights = None if problem.class_weights is None else torch.tensor(problem.class_weights, device=place)
+        self.steps = 0
+
+    def configure_optimizers(self) -> None:
+        """None: they are ours."""
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps of an epoch; equal for all members."""
+        return len(self.seats[0].batches)
+
+    def on_train_epoch_start(self) -> None:
+        """Draws each member's order of rows, and its rates for every step of the epoch."""
+        self._begun = time.perf_counter()
+        self._order = torch.stack([seat.batches.order() for seat in self.seats])
+        self._rates = self._factors()
+        self._losses: list[Tensor] = []
+
+    def _factors(self) -> Tensor:
+        """(steps, members, 1) of each member's schedule."""
+        first = self.current_epoch * self.epoch_steps
+        found = []
+        for seat in self.seats:
+            recipe = seat.member.recipe
+            total = recipe.horizon_epochs * self.epoch_steps
+            steps = range(first, first + self.epoch_steps)
+            found.append([recipe.schedule(min(step / total, 1.0)) * seat.lull.factor for step in steps])
+        return torch.tensor(found, device=self._train.x.device).T.unsqueeze(2)
+
+    def training_step(self, burst: tuple[int, int], _: int) -> None:
+        """Several optimizer steps: Lightning's cost of a batch is paid once for all."""
+        for step in range(*burst):
+            self._step(step)
+
+    def _step(self, step: int) -> None:
+        size = self.seats[0].batches.batch_size
+        rows = self._order[:, step * size : (step + 1) * size]
+        x, y = self._augmented(self._train.x[rows]), self._train.y[rows]
+        noise = keys(self._noise, self.steps, self.network.places) if self.network.places else None
+        self.flat.grads.zero_()
+        self.regularisers.before(self.flat)
+        losses = self._loss(self.network.forward(self.flat.parameters, x, True, noise), y)
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        self._losses.append(losses.detach())
+        self.regularisers.between(self.flat, self.steps)
+        with torch.no_grad():
+            for rows_of, optimizer in self.optimizers_:
+                optimizer.step(self.flat.grads[rows_of], self._rates[step, rows_of], self.regularisers.decayed)
+            self.regularisers.after(self.flat, self._lr() * self._rates[step])
+        self.steps += 1
+
+    def _augmented(self, x: Tensor) -> Tensor:
+        """A loop over members that augment: their draws must be those of each alone."""
+        if all(seat.member.recipe.augmentation == Augmentation() for seat in self.seats):
+            return x
+        pairs = zip(self.seats, x, strict=True)
+        return torch.stack([seat.member.recipe.augmentation(rows, seat.augmenter) for seat, rows in pairs])
+
+    def _loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """(members,) mean losses of (members, batch, outputs), as `trial.metrics.data_loss` defines them."""
+        if self._problem.task == "regression":
+            return (outputs.squeeze(2) - y).square().mean(1)
+        logs = F.log_softmax(outputs, 2)
+        hits = -logs.gather(2, y.unsqueeze(2)).squeeze(2)
+        spread = self.regularisers.smoothing
+        if self._weights is None:
+            loss = hits.mean(1)
+            return loss if spread is None else torch.lerp(loss, -logs.mean((1, 2)), spread.squeeze(1))
+        weights = self._weights[y]
+        total = weights.sum(1)
+        loss = (weights * hits).sum(1) / total
+        if spread is None:
+            return loss
+        flat = -(logs * self._weights).sum((1, 2)) / (total * self._problem.outputs)
+        return torch.lerp(loss, flat, spread.squeeze(1))
+
+    def _lr(self) -> Tensor:
+        """(members, 1)."""
+        return torch.cat([optimizer.hyper["lr"] for _, optimizer in self.optimizers_])
+
+    def on_train_epoch_end(self) -> None:
+        """Validates, lets each member take its notes, and lets those leave that are done."""
+        losses = torch.stack(self._losses).cpu().unbind(1)
+        outputs = self._outputs()
+        share = (time.perf_counter() - self._begun) / len(self.seats)
+        rates = (self._lr() * self._rates[0]).flatten().tolist()
+        staying: list[int] = []
+        for m, seat in enumerate(self.seats):
+            seat.seconds += share
+            over: Recorder | Exception | None
+            try:
+                over = self._after_epoch(m, seat, losses[m], outputs[m], rates[m])
+            except Exception as e:  # of this member only: diverged, or pruned by whoever watches it
+                over = e
+            if over is None:
+                staying.append(m)
+            else:
+                self._ended(seat.member, over, seat.seconds, self.steps)
+        if len(staying) < len(self.seats):
+            self._keep(staying)
+
+    def _after_epoch(self, m: int, seat: Seat, losses: Tensor, outputs: Tensor, lr: float) -> Recorder | None:
+        """The member's notes if it is done, else None."""
+        epoch, recipe = self.current_epoch + 1, seat.member.recipe
+        loss = train_loss(list(losses), seat.batches.sizes(), epoch, lr)
+        if isinstance(recipe.schedule, Plateau):
+            seat.lull = recipe.schedule.after_epoch(seat.lull, loss)
+        row = {"epoch": epoch, "train/loss": loss, "lr": lr}
+        stop = seat.recorder.after_epoch(row, lambda: self.network.state(m, self.flat.parameters), outputs)
+        return seat.recorder if stop or epoch == recipe.epochs else None
+
+    @torch.no_grad()
+    def _outputs(self) -> Tensor:
+        """(members, rows, outputs) of the validation rows."""
+        chunks = [
+            self.network.forward(self.flat.parameters, x.expand(len(self.seats), *x.shape), False, None)
+            for x in torch.split(self._val.x, CHUNK)
+        ]
+        return torch.cat(chunks, 1)
+
+    def _keep(self, members: list[int]) -> None:
+        """Compaction: the others leave no trace in what is computed from here on."""
+        if not members:
+            self.trainer.should_stop = True
+            return
+        self.seats = [self.seats[m] for m in members]
+        self._noise = self._noise[members]
+        self.network.keep(members)
+        self.flat.keep(members)
+        self.regularisers.keep(members)
+        self.optimizers_ = kept(self.optimizers_, members, self.flat)
+
+
+def stacked(members: Sequence[Member], flat: Flat) -> list[tuple[slice, Stacked]]:
+    """One optimizer for each run of neighbours with the same kind, on their rows."""
+    found, start = [], 0
+    for kind, run in groupby(members, key=lambda m: m.optimizer[0]):
+        settings = [member.optimizer[1] for member in run]
+        rows = slice(start, start + len(settings))
+        hyper = {name: torch.tensor([[s[name]] for s in settings], device=flat.rows.device) for name in settings[0]}
+        found.append((rows, KINDS[kind](flat.rows[rows], hyper)))
+        start = rows.stop
+    return found
+
+
+def kept(
+    optimizers: Sequence[tuple[slice, Stacked]], members: Sequence[int], flat: Flat
+) -> list[tuple[slice, Stacked]]:
+    """The optimizers of those members that stay, on their new rows."""
+    found, start = [], 0
+    for rows, optimizer in optimizers:
+        stay = [m - rows.start for m in members if rows.start <= m < rows.stop]
+        if stay:
+            new = slice(start, start + len(stay))
+            optimizer.keep(stay, flat.rows[new])
+            found.append((new, optimizer))
+            start = new.stop
+    return found
+
+
+class Bursts:
+    """An epoch's steps in bursts, as what Lightning takes for batches."""
+
+    def __init__(self, steps: int, length: int = 64) -> None:
+        self._ends = [(first, min(first + length, steps)) for first in range(0, steps, length)]
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(self._ends)

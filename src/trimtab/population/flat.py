@@ -1,0 +1,84 @@
+"""All weights of all members in one matrix, a row per member.
+
+Optimizers, penalties and noise then act on one tensor, whatever the network's layers are; a member leaves by leaving
+out its row. Layers see views of the matrix, and autograd adds to views of a second one: nothing is copied in a step.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each parameter lies in a member's row: first those of two dimensions or more, which decay acts on.
+
+    Attributes:
+        shapes: of each parameter, in the order of the row.
+        weights: length of the part that has two dimensions or more.
+    """
+
+    shapes: Mapping[str, Shape]
+    weights: int
+
+    @classmethod
+    def of(cls, shapes: Mapping[str, Shape]) -> "Layout":
+        """The layout of parameters of these shapes."""
+        matrices = {name: shape for name, shape in shapes.items() if len(shape) >= 2}
+        others = {name: shape for name, shape in shapes.items() if len(shape) < 2}
+        return cls(matrices | others, sum(map(math.prod, matrices.values())))
+
+    @property
+    def size(self) -> int:
+        """Length of a row."""
+        return sum(map(math.prod, self.shapes.values()))
+
+    def views(self, rows: Tensor) -> dict[str, Tensor]:
+        """(members, size) → each parameter as (members, *shape), sharing memory."""
+        found, start = {}, 0
+        for name, shape in self.shapes.items():
+            length = math.prod(shape)
+            found[name] = rows[:, start : start + length].view(len(rows), *shape)
+            start += length
+        return found
+
+
+class Flat:
+    """Weights and gradients of the members.
+
+    Args:
+        layout: of one row.
+        members: rows.
+        device: where they lie.
+        dtype: of weights and gradients.
+
+    Attributes:
+        rows: (members, size) weights.
+        grads: (members, size) gradients; autograd adds to it.
+        parameters: name → (members, *shape), leaves that share memory with `rows`.
+    """
+
+    def __init__(self, layout: Layout, members: int, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        self.layout = layout
+        self._adopt(torch.zeros(members, layout.size, device=device, dtype=dtype))
+
+    def _adopt(self, rows: Tensor) -> None:
+        self.rows, self.grads = rows, torch.zeros_like(rows)
+        self.parameters = {name: view.requires_grad_() for name, view in self.layout.views(self.rows).items()}
+        for name, grad in self.layout.views(self.grads).items():
+            self.parameters[name].grad = grad
+
+    def fill(self, member: int, values: Mapping[str, Tensor]) -> None:
+        """Gives a member its weights; a smaller tensor fills the first corner and leaves zeros around."""
+        with torch.no_grad():
+            for name, value in values.items():
+                self.parameters[name][member][tuple(slice(n) for n in value.shape)] = value
+
+    def keep(self, members: Sequence[int]) -> None:
+        """Drops all other members."""
+        self._adopt(self.rows[list(members)].detach())

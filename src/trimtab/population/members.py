@@ -1,0 +1,84 @@
+"""A member: one trial's recipe, read as the settings that a stack of trials takes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from trimtab.models.mlp import MLP
+from trimtab.population.optimizers import KINDS
+from trimtab.trial import optimizers
+from trimtab.trial.recipe import Recipe, lr_factor
+from trimtab.trial.recorder import OnEpoch
+
+FACTORIES = {getattr(optimizers, kind): kind for kind in KINDS}
+"""The factories of conf/optimizer, by which an optimizer's kind is known."""
+
+DEFAULTS: Mapping[str, float] = {"momentum": 0.0, "nesterov": 0.0, "weight_decay": 0.0, "alpha": 0.99, "eps": 1e-8}
+"""What the factories take where a recipe says nothing."""
+
+OWN = ("dropout", "conv_dropout", "initialisation")
+"""Settings of any network of ours that leave its shapes alone."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One trial among many.
+
+    Attributes:
+        number: names it towards the caller.
+        recipe: what is trained.
+        seed: as of a trial alone.
+        on_epoch: told each epoch and its row of the curves; an exception of it ends this member only.
+    """
+
+    number: int
+    recipe: Recipe
+    seed: int
+    on_epoch: OnEpoch | None = None
+
+    @property
+    def optimizer(self) -> tuple[str, dict[str, float]]:
+        """Kind and hyperparameters, the rate scaled to the batch."""
+        made = self.recipe.optimizer
+        assert isinstance(made, partial)
+        settings = {**DEFAULTS, **{k: float(v) for k, v in made.keywords.items()}}
+        kind = FACTORIES[made.func]
+        if kind in ("adam", "adamw", "nadam"):
+            settings = {"beta1": 0.9, "beta2": 0.999, **settings}
+        if kind == "adamw":
+            settings = {**settings, "weight_decay": float(made.keywords.get("weight_decay", 0.01))}
+        settings["lr"] *= lr_factor(self.recipe.lr_scaling, int(self.recipe.batch_size))
+        return kind, settings
+
+
+def obstacle(recipe: Recipe) -> str | None:
+    """Why a recipe can't be a member; None if it can."""
+    if not isinstance(recipe.optimizer, partial) or recipe.optimizer.func not in FACTORIES:
+        return "its optimizer is not one of conf/optimizer"
+    if recipe.batch_size == "auto":
+        return "training.batch_size=auto searches a batch that fills the memory with one trial"
+    return None
+
+
+def with_rows(member: Member, rows: int) -> Member:
+    """The member with its batch as a number: `all`, and more rows than there are, are `rows`."""
+    size = member.recipe.batch_size
+    found = rows if size == "all" else min(int(size), rows)
+    return replace(member, recipe=replace(member.recipe, batch_size=found))
+
+
+def company(recipe: Recipe) -> tuple[Any, ...]:
+    """What members must share to be in one stack: the batch size, and what padding can't make alike.
+
+    Perceptrons share the kind of normalisation, other networks all that may change their shapes; what decay acts on is
+    shared because one slice of the weights then serves all.
+    """
+    model = recipe.model
+    shared = (recipe.batch_size, recipe.regularisation.decay_on)
+    if not isinstance(model, partial):
+        return (*shared, repr(model))
+    name = f"{model.func.__module__}.{model.func.__qualname__}"
+    if model.func is MLP and model.keywords.get("depth", 0) >= 1:
+        return (*shared, name, model.keywords.get("normalisation", "none"))
+    return (*shared, name, *sorted((k, str(v)) for k, v in model.keywords.items() if k not in OWN))

@@ -1,0 +1,123 @@
+"""What the engine needs of stacked networks, and the one for any module: torch's `vmap` over stacked weights."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from trimtab.models.dropout import Dropout, is_dropout, replace
+from trimtab.models.mlp import MLP
+from trimtab.population.flat import Layout, Shape
+from trimtab.population.recurrent import unroll
+
+Named = dict[str, Tensor]
+
+
+class Network(Protocol):
+    """Networks of all members in one program.
+
+    Attributes:
+        layout: of one member's parameters, padded to the largest.
+        places: layers with dropout; 0 if no member drops.
+    """
+
+    layout: Layout
+    places: int
+
+    def load(self, member: int) -> Named:
+        """A member's initial weights by the layout's names, at their true shapes, in the order of its module."""
+
+    def forward(self, parameters: Mapping[str, Tensor], x: Tensor, training: bool, keys: Tensor | None) -> Tensor:
+        """(members, batch, *shape) → (members, batch, outputs).
+
+        Args:
+            parameters: name → (members, *shape).
+            x: inputs.
+            training: whether batch statistics count, and units drop.
+            keys: (members, places) of this step's dropout; None where nothing drops.
+        """
+
+    def state(self, member: int, parameters: Mapping[str, Tensor]) -> Named:
+        """A copy of one member's weights and buffers as its own module names them."""
+
+    def keep(self, members: Sequence[int]) -> None:
+        """Drops all other members."""
+
+
+class Vmapped:
+    """Members of equal shapes: the module's own forward, mapped over stacked parameters and buffers.
+
+    Batch normalisation changes its stacked buffers in place, as it should.
+
+    Args:
+        models: one per member, built alike; their dropout becomes stateless.
+        device: where they are trained.
+
+    Raises:
+        ValueError: their parameters differ in shape.
+    """
+
+    def __init__(self, models: Sequence[nn.Module], device: torch.device) -> None:
+        self._drops = stateless(models)
+        self.places = max(self._drops.values(), default=-1) + 1
+        unroll(models[0])
+        self._skeleton = models[0].to(device)
+        self._initial = [{name: p.detach() for name, p in m.named_parameters()} for m in models]
+        self.layout = Layout.of(_shapes(self._initial))
+        names = [name for name, _ in models[0].named_buffers()]
+        self._buffers = {name: torch.stack([m.get_buffer(name) for m in models]).to(device) for name in names}
+        self._kept = set(models[0].state_dict())
+
+    def load(self, member: int) -> Named:
+        """See `Network`."""
+        return self._initial[member]
+
+    def forward(self, parameters: Mapping[str, Tensor], x: Tensor, training: bool, keys: Tensor | None) -> Tensor:
+        """See `Network`."""
+        self._skeleton.train(training)
+        buffers = dict(self._buffers)
+        if keys is not None:
+            buffers |= {f"{name}.key": keys[:, place] for name, place in self._drops.items()}
+
+        def one(weights: Named, state: Named, rows: Tensor) -> Tensor:
+            outputs: Tensor = functional_call(self._skeleton, (weights, state), (rows,))
+            return outputs
+
+        outputs: Tensor = vmap(one)(dict(parameters), buffers, x)
+        return outputs
+
+    def state(self, member: int, parameters: Mapping[str, Tensor]) -> Named:
+        """See `Network`."""
+        everything = {**parameters, **self._buffers}
+        return {name: everything[name][member].detach().clone() for name in everything if name in self._kept}
+
+    def keep(self, members: Sequence[int]) -> None:
+        """See `Network`."""
+        self._buffers = {name: buffer[list(members)] for name, buffer in self._buffers.items()}
+
+
+def stateless(models: Sequence[nn.Module]) -> dict[str, int]:
+    """Makes dropout stateless in all models, also where only one of them drops; name → place."""
+    dropping = {name for m in models for name, layer in m.named_modules() if is_dropout(layer) and layer.p}
+    for model in models:
+        for layer in replace(model, dropping):
+            layer.alone = False
+    return {name: layer.place for name, layer in models[0].named_modules() if isinstance(layer, Dropout)}
+
+
+def _shapes(named: Sequence[Named]) -> Mapping[str, Shape]:
+    first, *others = [{name: tuple(p.shape) for name, p in weights.items()} for weights in named]
+    if any(other != first for other in others):
+        raise ValueError("members of one stack must have parameters of equal shapes")
+    return first
+
+
+def network(models: Sequence[nn.Module], device: torch.device) -> Network:
+    """The stack that trains these networks fastest."""
+    # Here and not above: mlp.py needs this module's types.
+    from trimtab.population.mlp import PaddedMLP, hidden_layers
+
+    perceptrons = [m for m in models if isinstance(m, MLP) and hidden_layers(m)]
+    return PaddedMLP(perceptrons, device) if len(perceptrons) == len(models) else Vmapped(models, device)

@@ -1,0 +1,131 @@
+"""torch's optimizers on one matrix, a row per member, each member with rates of its own.
+
+Formulas are those of `torch.optim`; weight decay is decoupled in all, as in `trial/optimizers.py`. Hyperparameters
+are (members, 1) tensors. Everything happens in place: a step reads and writes each matrix as rarely as it can.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+NADAM_DECAY = 0.004
+"""Of the momentum over steps: torch's default, which nobody turns."""
+
+
+class Stacked(ABC):
+    """One kind of optimizer for some members.
+
+    Args:
+        rows: (members, size) weights, changed in place.
+        hyper: name → (members, 1): `lr`, `weight_decay` and what the kind has.
+    """
+
+    memories = 0
+
+    def __init__(self, rows: Tensor, hyper: Mapping[str, Tensor]) -> None:
+        self.rows, self.hyper, self.steps = rows, dict(hyper), 0
+        self.memory = [torch.zeros_like(rows) for _ in range(self.memories)]
+        self._room = torch.empty_like(rows)
+
+    def step(self, grads: Tensor, factor: Tensor, decayed: int) -> None:
+        """One step of every member.
+
+        Args:
+            grads: (members, size); may be used as scratch memory.
+            factor: (members, 1) of the schedule, on the learning rate.
+            decayed: length of the part of a row that weight decay acts on.
+        """
+        self.steps += 1
+        lr = self.hyper["lr"] * factor
+        self.rows[:, :decayed].mul_(1.0 - lr * self.hyper["weight_decay"])
+        self._move(grads, lr)
+
+    @abstractmethod
+    def _move(self, grads: Tensor, lr: Tensor) -> None:
+        """Moves `rows` by the gradient, as if there were no decay."""
+
+    def keep(self, members: Sequence[int], rows: Tensor) -> None:
+        """Drops all other members; `rows` is where the weights lie from now on."""
+        chosen = list(members)
+        self.rows = rows
+        self.hyper = {name: value[chosen] for name, value in self.hyper.items()}
+        self.memory = [memory[chosen] for memory in self.memory]
+        self._room = torch.empty_like(rows)
+
+
+class SGD(Stacked):
+    """v ← γ·v + g; w ← w − lr·v, or w − lr·(g + γ·v) with Nesterov's look-ahead (`nesterov` 1)."""
+
+    memories = 1
+
+    def _move(self, grads: Tensor, lr: Tensor) -> None:
+        (velocity,) = self.memory
+        velocity.mul_(self.hyper["momentum"]).add_(grads)
+        ahead = self.hyper["nesterov"]
+        if not ahead.any():
+            self.rows.addcmul_(velocity, -lr)
+            return
+        # Of Nesterov's members g + γ·v moves, of the others v.
+        torch.mul(velocity, torch.where(ahead > 0, self.hyper["momentum"], 1.0), out=self._room)
+        self._room.addcmul_(grads, (ahead > 0).to(grads.dtype))
+        self.rows.addcmul_(self._room, -lr)
+
+
+class RMSprop(Stacked):
+    """s ← α·s + (1 − α)·g²; w ← w − lr·g / (√s + ε)."""
+
+    memories = 1
+
+    def _move(self, grads: Tensor, lr: Tensor) -> None:
+        (squares,) = self.memory
+        alpha = self.hyper["alpha"]
+        torch.mul(grads, grads, out=self._room)
+        squares.mul_(alpha).addcmul_(self._room, 1.0 - alpha)
+        torch.sqrt(squares, out=self._room).add_(self.hyper["eps"])
+        self.rows.addcmul_(grads.div_(self._room), -lr)
+
+
+class Adam(Stacked):
+    """Adam (Kingma & Ba 2015) as torch computes it; with decay AdamW (Loshchilov & Hutter 2019)."""
+
+    memories = 2
+
+    def _move(self, grads: Tensor, lr: Tensor) -> None:
+        mean, squares = self.memory
+        beta1, beta2 = self.hyper["beta1"], self.hyper["beta2"]
+        torch.mul(grads, grads, out=self._room)
+        squares.mul_(beta2).addcmul_(self._room, 1.0 - beta2)
+        mean.mul_(beta1).addcmul_(grads, 1.0 - beta1)
+        unbiased = (1.0 - beta2**self.steps).sqrt()
+        torch.sqrt(squares, out=self._room).div_(unbiased).add_(self.hyper["eps"])
+        torch.div(mean, self._room, out=self._room)
+        self.rows.addcmul_(self._room, -lr / (1.0 - beta1**self.steps))
+
+
+class NAdam(Stacked):
+    """Adam with Nesterov's momentum (Dozat 2016), as torch computes it."""
+
+    memories = 2
+
+    def __init__(self, rows: Tensor, hyper: Mapping[str, Tensor]) -> None:
+        super().__init__(rows, hyper)
+        self.hyper["product"] = torch.ones_like(self.hyper["lr"])
+
+    def _move(self, grads: Tensor, lr: Tensor) -> None:
+        mean, squares = self.memory
+        beta1, beta2 = self.hyper["beta1"], self.hyper["beta2"]
+        now, following = (beta1 * (1.0 - 0.5 * 0.96 ** (step * NADAM_DECAY)) for step in (self.steps, self.steps + 1))
+        product = self.hyper["product"].mul_(now)
+        torch.mul(grads, grads, out=self._room)
+        squares.mul_(beta2).addcmul_(self._room, 1.0 - beta2)
+        mean.mul_(beta1).addcmul_(grads, 1.0 - beta1)
+        torch.div(squares, 1.0 - beta2**self.steps, out=self._room).sqrt_().add_(self.hyper["eps"])
+        self.rows.addcmul_(grads.div_(self._room), -lr * (1.0 - now) / (1.0 - product))
+        torch.div(mean, self._room, out=self._room)
+        self.rows.addcmul_(self._room, -lr * following / (1.0 - product * following))
+
+
+KINDS: dict[str, type[Stacked]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": Adam, "nadam": NAdam}
+"""By the option's name in conf/optimizer."""
