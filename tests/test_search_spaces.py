@@ -55,7 +55,7 @@ def composed(*typed: str) -> DictConfig:
     "typed",
     [
         *((f"model={family}",) for family in FAMILIES),
-        *(("search=all", f"model={family}") for family in FAMILIES),
+        *(pytest.param(("search=all", f"model={family}"), marks=pytest.mark.slow) for family in FAMILIES),
         ("search=all", SWEPT),
         ("search=classic_grid", "experiment=classic"),
     ],

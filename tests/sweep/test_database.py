@@ -92,6 +92,7 @@ def test_the_table_is_that_of_the_journal_file(app: App, storage: str, tmp_path:
     assert not (app.out / "study.journal").exists()
 
 
+@pytest.mark.slow
 def test_killed_it_resumes_to_the_same_table(app: App, storage: str, tmp_path: Path) -> None:
     other = write_app(tmp_path / "other")
     assert other.run(*TRIALS).returncode == 0
@@ -118,6 +119,7 @@ def test_a_second_sweep_is_refused_by_the_first_ones_process_also_from_elsewhere
     assert "Traceback" not in second.stderr
 
 
+@pytest.mark.slow
 def test_two_sweeps_share_a_study_under_async_and_the_orphans_of_a_killed_one_are_taken_over(
     app: App, storage: str, tmp_path: Path
 ) -> None:
@@ -161,6 +163,7 @@ def wait_until(storage: str, count: int) -> None:
     raise AssertionError("no trials")
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_under_way_is_an_outage_and_the_same_command_goes_on(
     app: App, storage: str, tmp_path: Path
 ) -> None:

@@ -120,6 +120,7 @@ def test_a_second_sweep_is_refused_by_the_first_ones_process(tmp_path: Path) -> 
         pass
 
 
+@pytest.mark.slow
 def test_a_study_cut_after_any_line_resumes_to_the_same_table(app: App, sweep: Callable[..., None]) -> None:
     """Every kill between two writes: whatever has been asked or told, the rest follows."""
     few = ["hydra.sweeper.n_trials=5", "hydra.sweeper.lag=2", "hydra.sweeper.sampler.n_startup_trials=1"]
