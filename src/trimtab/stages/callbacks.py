@@ -34,8 +34,8 @@ class BestWeights:
 
     def finished(self, study: Study, trial: "FrozenTrial") -> None:
         """Drops its weights unless it is among the best, and those of the one that it pushed out."""
-        ranked = [t.number for t in study.ranked]
-        for number in {trial.number, *ranked[self._keep : self._keep + 1]} - {0, *ranked[: self._keep]}:
+        first = [t.number for t in study.ranked[: self._keep + 1]]  # not all: this runs once per trial
+        for number in {trial.number, *first[self._keep :]} - {0, *first[: self._keep]}:
             (study.directory / str(number) / WEIGHTS).unlink(missing_ok=True)
 
     def ended(self, study: Study) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import optuna
 
 from trimtab.errors import SweepError
-from trimtab.sweep.samplers import Can, Proposal
+from trimtab.sweep.samplers import Can, Endless, Proposal
 from trimtab.sweep.seeds import derive
 from trimtab.sweep.space import Space, Value
 
@@ -50,7 +50,7 @@ class Grid:
 
 
 @dataclass
-class Sobol:
+class Sobol(Endless):
     """Sobol's sequence, scrambled (Owen 1998): as random, but without the holes and clusters.
 
     Attributes:
@@ -67,10 +67,6 @@ class Sobol:
         row = self._row(len(space.knobs), study_seed, index)
         place = {knob.name: i for i, knob in enumerate(space.knobs)}
         return Proposal.of(space, space.choose(lambda knob: knob.at(row[place[knob.name]])), {})
-
-    def points(self, space: Space) -> int | None:
-        """No end."""
-        return None
 
     def _row(self, knobs: int, seed: int, index: int) -> list[float]:
         """Point `index` of the sequence."""

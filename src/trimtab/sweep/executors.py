@@ -60,6 +60,18 @@ class Executor(Protocol):
     ) -> None: ...
 
 
+@contextmanager
+def needing(executor: str, extra: str, instead: str) -> Iterator[None]:
+    """Around the imports of an executor's libraries: says what to install where one is missing."""
+    try:
+        yield
+    except ImportError as e:
+        raise SweepError(
+            f"hydra/sweeper/executor={executor} needs {e.name}; run pip install 'trimtab[{extra}]', or take "
+            f"hydra/sweeper/executor={instead}"
+        ) from e
+
+
 class Inline:
     """Runs each call at once, here.
 
@@ -147,14 +159,9 @@ class Processes:
     """
 
     def __init__(self, workers: int, timeout_s: float | None = None, threads: int | None = None) -> None:
-        try:
+        with needing("processes", "all", "inline"):
             import cloudpickle
             import pebble
-        except ImportError as e:
-            raise SweepError(
-                f"hydra/sweeper/executor=processes needs {e.name}; run pip install 'trimtab[all]', "
-                "or take hydra/sweeper/executor=inline"
-            ) from e
         self.workers = workers
         self._timeout_s, self._threads = timeout_s, threads
         self._dumps = cloudpickle.dumps

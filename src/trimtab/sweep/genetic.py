@@ -4,6 +4,7 @@ Parents are the best of every trial seen so far, by rank, or by layer and crowdi
 objectives (NSGA-II, Deb et al. 2002). Knobs that exist only under conditions are inherited with them.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random as Dice
@@ -15,9 +16,9 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from trimtab.sweep.pareto import excess, layers, losses
-from trimtab.sweep.samplers import Can, Proposal, enter
+from trimtab.sweep.samplers import Can, Endless, Proposal, enter
 from trimtab.sweep.seeds import derive
-from trimtab.sweep.settings import Direction
+from trimtab.sweep.settings import Direction, named
 from trimtab.sweep.space import Knob, Space, Value
 
 STEP = 0.15
@@ -78,8 +79,8 @@ class Breeding:
 
 
 @dataclass
-class Genetic:
-    """Evolution for one objective.
+class _Evolution(Endless, ABC):
+    """What evolution for one objective and for several have in common.
 
     Attributes: see `Breeding`; `seed` stands in place of the study's, for proposals alone.
     """
@@ -89,46 +90,49 @@ class Genetic:
     crossover_prob: float = 0.9
     swapping_prob: float = 0.5
     seed: int | None = None
-    can: ClassVar[Can] = Can(several=False, instead="nsga2")
 
     def __post_init__(self) -> None:
-        self._elite = _Elite(self.population_size, _best)
+        self._elite = _Elite(self.population_size, self._select)
         self._breeding = Breeding(self.population_size, self.mutation_prob, self.crossover_prob, self.swapping_prob)
+
+    @abstractmethod
+    def _select(self, trials: Sequence[FrozenTrial], directions: Sequence[Direction], size: int) -> list[FrozenTrial]:
+        """The best of completed trials, the best first."""
 
     def propose(self, space: Space, view: optuna.Study, study_seed: int, index: int) -> Proposal:
         """See `Sampler`."""
         return _bred(self._breeding, self._elite, space, view, Dice(derive(study_seed, index, "ask")))
-
-    def points(self, space: Space) -> int | None:
-        """No end."""
-        return None
 
 
 @dataclass
-class Nsga2:
-    """Evolution for several objectives: NSGA-II.
+class Genetic(_Evolution):
+    """Evolution for one objective."""
 
-    Attributes: see `Breeding`; `seed` stands in place of the study's, for proposals alone.
-    """
+    can: ClassVar[Can] = Can(several=False, instead="nsga2")
+
+    def _select(self, trials: Sequence[FrozenTrial], directions: Sequence[Direction], size: int) -> list[FrozenTrial]:
+        """By value, those that keep their constraints first."""
+        return sorted(trials, key=lambda t: (excess(t), losses(t, directions), t.number))[:size]
+
+
+@dataclass
+class Nsga2(_Evolution):
+    """Evolution for several objectives: NSGA-II."""
 
     population_size: int = 50
-    mutation_prob: float | None = None
-    crossover_prob: float = 0.9
-    swapping_prob: float = 0.5
-    seed: int | None = None
     can: ClassVar[Can] = Can()
 
-    def __post_init__(self) -> None:
-        self._elite = _Elite(self.population_size, _spread)
-        self._breeding = Breeding(self.population_size, self.mutation_prob, self.crossover_prob, self.swapping_prob)
-
-    def propose(self, space: Space, view: optuna.Study, study_seed: int, index: int) -> Proposal:
-        """See `Sampler`."""
-        return _bred(self._breeding, self._elite, space, view, Dice(derive(study_seed, index, "ask")))
-
-    def points(self, space: Space) -> int | None:
-        """No end."""
-        return None
+    def _select(self, trials: Sequence[FrozenTrial], directions: Sequence[Direction], size: int) -> list[FrozenTrial]:
+        """By layer, within a layer the loneliest first."""
+        ranks = layers(trials, directions)
+        order: list[FrozenTrial] = []
+        for rank in sorted(set(ranks)):
+            layer = [t for t, r in zip(trials, ranks, strict=True) if r == rank]
+            room = crowding(np.array([losses(t, directions) for t in layer]))
+            order += [t for _, t in sorted(zip(-room, layer, strict=True), key=lambda pair: (pair[0], pair[1].number))]
+            if len(order) >= size:
+                break
+        return order[:size]
 
 
 @dataclass
@@ -158,8 +162,7 @@ class _Elite:
 
 def _bred(breeding: Breeding, elite: _Elite, space: Space, view: optuna.Study, dice: Dice) -> Proposal:
     """A child of the elite; a random point until half a population is there."""
-    directions: list[Direction] = ["maximize" if d.name == "MAXIMIZE" else "minimize" for d in view.directions]
-    parents = elite.of(view.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)), directions)
+    parents = elite.of(view.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)), named(view.directions))
     if len(parents) < max(2, breeding.population_size // 2):
         return enter(view, space, space.choose(lambda knob: knob.at(dice.random())))
     return enter(view, space, breeding.child(space, parents, dice))
@@ -184,24 +187,6 @@ def _mutated(knob: Knob, value: Value, dice: Dice) -> Value:
         if moved != value:
             return moved
     return knob.at(dice.random())
-
-
-def _best(trials: Sequence[FrozenTrial], directions: Sequence[Direction], size: int) -> list[FrozenTrial]:
-    """By value, those that keep their constraints first."""
-    return sorted(trials, key=lambda t: (excess(t), losses(t, directions), t.number))[:size]
-
-
-def _spread(trials: Sequence[FrozenTrial], directions: Sequence[Direction], size: int) -> list[FrozenTrial]:
-    """By layer, within a layer the loneliest first."""
-    ranks = layers(trials, directions)
-    order: list[FrozenTrial] = []
-    for rank in sorted(set(ranks)):
-        layer = [t for t, r in zip(trials, ranks, strict=True) if r == rank]
-        room = crowding(np.array([losses(t, directions) for t in layer]))
-        order += [t for _, t in sorted(zip(-room, layer, strict=True), key=lambda pair: (pair[0], pair[1].number))]
-        if len(order) >= size:
-            break
-    return order[:size]
 
 
 def crowding(values: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from trimtab.errors import Outage, SweepError
 from trimtab.sweep import worker
-from trimtab.sweep.executors import TimedOut, WorkerDied
+from trimtab.sweep.executors import TimedOut, WorkerDied, needing
 from trimtab.sweep.machine import processors
 
 
@@ -39,14 +39,9 @@ class Ray:
         gpus: float = 0,
         resources: Mapping[str, float] | None = None,
     ) -> None:
-        try:
+        with needing("ray", "ray", "processes"):
             import cloudpickle
             import ray
-        except ImportError as e:
-            raise SweepError(
-                f"hydra/sweeper/executor=ray needs {e.name}; run pip install 'trimtab[ray]', or take "
-                "hydra/sweeper/executor=processes"
-            ) from e
         self.workers = workers
         self._timeout_s, self._address = timeout_s, address
         self._ray: Any = ray

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from trimtab.errors import SweepError
 from trimtab.sweep import worker
-from trimtab.sweep.executors import TimedOut, WorkerDied
+from trimtab.sweep.executors import TimedOut, WorkerDied, needing
 
 POLL_S = 0.2
 JOBS = "jobs.txt"
@@ -42,14 +42,9 @@ class Submitit:
         parameters: Mapping[str, Any] | None = None,
         poll_s: float | None = None,
     ) -> None:
-        try:
+        with needing("submitit", "slurm", "processes"):
             import cloudpickle
             import submitit
-        except ImportError as e:
-            raise SweepError(
-                f"hydra/sweeper/executor=submitit needs {e.name}; run pip install 'trimtab[slurm]', or take "
-                "hydra/sweeper/executor=processes"
-            ) from e
         self.workers = workers
         self._dumps = cloudpickle.dumps
         self._submitit: Any = submitit

@@ -81,6 +81,14 @@ class Sampler(Protocol):
         """
 
 
+class Endless:
+    """A sampler that never runs out of points."""
+
+    def points(self, space: Space) -> int | None:
+        """No end."""
+        return None
+
+
 def refuse_misfit(sampler: Sampler, space: Space, objectives: int, *, warm: bool = False) -> None:
     """Holds the study against what its sampler is able to do.
 
@@ -118,7 +126,7 @@ def name_of(sampler: Sampler) -> str:
 
 
 @dataclass(frozen=True)
-class Tpe:
+class Tpe(Endless):
     """Tree-structured Parzen estimator (Bergstra et al. 2011), multivariate.
 
     Trials whose outcome is not to be seen yet count as bad (constant liar), which spreads the
@@ -149,13 +157,9 @@ class Tpe:
         )
         return _ask(sampler, space, view)
 
-    def points(self, space: Space) -> int | None:
-        """No end."""
-        return None
-
 
 @dataclass(frozen=True)
-class Random:
+class Random(Endless):
     """Independent draws, uniform on each knob's scale.
 
     Attributes:
@@ -169,13 +173,9 @@ class Random:
         """See `Sampler`."""
         return _ask(RandomSampler(seed=derive(study_seed, index, "ask")), space, view)
 
-    def points(self, space: Space) -> int | None:
-        """No end."""
-        return None
-
 
 @dataclass(frozen=True)
-class Gp:
+class Gp(Endless):
     """Gaussian process with expected improvement; hypervolume improvement for several objectives.
 
     Attributes:
@@ -191,8 +191,7 @@ class Gp:
 
     def propose(self, space: Space, view: optuna.Study, study_seed: int, index: int) -> Proposal:
         """See `Sampler`."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        with _experimental():
             sampler = optuna.samplers.GPSampler(
                 n_startup_trials=self.n_startup_trials,
                 deterministic_objective=self.deterministic_objective,
@@ -202,13 +201,9 @@ class Gp:
         with _one_thread():
             return _ask(sampler, space, view)
 
-    def points(self, space: Space) -> int | None:
-        """No end."""
-        return None
-
 
 @dataclass(frozen=True)
-class CmaEs:
+class CmaEs(Endless):
     """Covariance matrix adaptation (Hansen 2016): a normal distribution that moves to where values are good.
 
     Attributes:
@@ -226,8 +221,7 @@ class CmaEs:
 
     def propose(self, space: Space, view: optuna.Study, study_seed: int, index: int) -> Proposal:
         """See `Sampler`."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        with _experimental():
             sampler = optuna.samplers.CmaEsSampler(
                 popsize=self.popsize,
                 with_margin=self.with_margin,
@@ -237,13 +231,9 @@ class CmaEs:
             )
         return _ask(sampler, space, view)
 
-    def points(self, space: Space) -> int | None:
-        """No end."""
-        return None
-
 
 @dataclass(frozen=True)
-class Foreign:
+class Foreign(Endless):
     """A sampler of Optuna's, as `_target_` in `hydra.sweeper.sampler` names it.
 
     Attributes:
@@ -268,14 +258,17 @@ class Foreign:
 
     def propose(self, space: Space, view: optuna.Study, study_seed: int, index: int) -> Proposal:
         """See `Sampler`."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        with _experimental():
             sampler = self.make(**self.settings, seed=derive(study_seed, index, "ask"))
         return _ask(sampler, space, view)
 
-    def points(self, space: Space) -> int | None:
-        """No end."""
-        return None
+
+@contextmanager
+def _experimental() -> Iterator[None]:
+    """Optuna warns of what it may still change; the version is pinned to a major one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
 
 
 @contextmanager

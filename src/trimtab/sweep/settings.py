@@ -1,12 +1,14 @@
 """The keys of `hydra.sweeper`, checked. Light: importing it imports neither Optuna nor Hydra."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from trimtab.errors import SweepError
 
 if TYPE_CHECKING:
+    from optuna.study import StudyDirection
+
     from trimtab.sweep.executors import Executor
     from trimtab.sweep.pruners import Pruner
     from trimtab.sweep.samplers import Sampler
@@ -163,3 +165,8 @@ class Settings:
 def directions(direction: Any) -> tuple[Direction, ...]:
     """`hydra.sweeper.direction`, one or several, as a tuple."""
     return (cast("Direction", direction),) if isinstance(direction, str) else tuple(direction)
+
+
+def named(directions: Iterable["StudyDirection"]) -> tuple[Direction, ...]:
+    """Optuna's directions in our words."""
+    return tuple("maximize" if d.name == "MAXIMIZE" else "minimize" for d in directions)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from trimtab.errors import SweepError
@@ -14,7 +13,7 @@ from trimtab.sweep import database
 from trimtab.sweep.index import Index
 from trimtab.sweep.journal import FILE, Journal, JournalFile
 from trimtab.sweep.pareto import excess, layers
-from trimtab.sweep.settings import Direction
+from trimtab.sweep.settings import Direction, named
 from trimtab.sweep.space import Value
 from trimtab.sweep.space import params as params
 
@@ -35,9 +34,7 @@ class Study:
         self._id = study_id
         self.directory = directory
         self.name: str = storage.get_study_name_from_id(study_id)
-        self.directions: tuple[Direction, ...] = tuple(
-            "maximize" if d == StudyDirection.MAXIMIZE else "minimize" for d in storage.get_study_directions(study_id)
-        )
+        self.directions = named(storage.get_study_directions(study_id))
         self.direction: Direction = self.directions[0]
         self._index = index or Index(self.directions, storage.get_all_trials(study_id, deepcopy=False))
 

@@ -2,7 +2,6 @@
 
 import argparse
 import fcntl
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
@@ -11,7 +10,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from trimtab.errors import SweepError, TrimtabError
+from trimtab import config
+from trimtab.errors import SweepError
 from trimtab.paths import Paths
 from trimtab.sweep import database
 from trimtab.sweep.journal import FILE, LOCK
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--storage", help="postgresql://… of a study that machines share")
     parser.add_argument("--study", help="its name there")
     args = parser.parse_args(argv)
-    try:
+    with config.user_errors():
         if args.storage:
             print("\n".join(stored(args.storage, args.study)))
             return
@@ -39,9 +39,6 @@ def main(argv: list[str] | None = None) -> None:
         print("\n".join(lines(found[0])))
         if len(found) > 1:
             print(f"{len(found) - 1} more: {', '.join(str(f) for f in found[1:6])}{' …' if len(found) > 6 else ''}")
-    except TrimtabError as e:
-        sys.stderr.write(f"error: {e}\n")
-        raise SystemExit(2) from e
 
 
 def studies(directory: Path) -> list[Path]:
