@@ -63,7 +63,7 @@ def _name_of(path: str) -> str:
 def _code_hash() -> str:
     """Hash of what computes a trial: a study of other code is another study."""
     here = Path(__file__).parent
-    rooms = sorted(path for room in ("data", "models", "trial") for path in (here / room).rglob("*.py"))
+    rooms = sorted(path for room in ("data", "models", "population", "trial") for path in (here / room).rglob("*.py"))
     files = [*rooms, here / "stages" / "train.py", here / "stages" / "unpack.py"]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 

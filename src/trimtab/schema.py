@@ -84,8 +84,9 @@ class Augmentation:
 
 @dataclass
 class Engine:
-    """Where a trial is computed."""
+    """How and where trials are computed."""
 
+    size: int = MISSING
     accelerator: str = MISSING
     devices: int = MISSING
     precision: str = MISSING

@@ -33,12 +33,13 @@ def asked(journal: Journal) -> FrozenTrial:
         distributions={"x": FloatDistribution(0, 1)},
         user_attrs={"seed": 1, "starts": 1},
     )
-    return journal.ask(template)
+    (trial,) = journal.ask([template])
+    return trial
 
 
 def test_what_is_told_is_read_again(tmp_path: Path) -> None:
     journal = opened(tmp_path)
-    told = journal.tell(asked(journal), Completed((0.1 + 0.2,), {1: 0.5, 2: 0.4}, {"epochs": 2}, 1.5))
+    (told,) = journal.tell([(asked(journal), Completed((0.1 + 0.2,), {1: 0.5, 2: 0.4}, {"epochs": 2}, 1.5))])
     read = open_study(tmp_path).trials[0]
     assert (read.value, read.intermediate_values, read.user_attrs) == (0.1 + 0.2, {1: 0.5, 2: 0.4}, told.user_attrs)
     assert read.params == {"x": 0.1}
@@ -46,7 +47,7 @@ def test_what_is_told_is_read_again(tmp_path: Path) -> None:
 
 def test_optuna_reads_it_too(tmp_path: Path) -> None:
     journal = opened(tmp_path)
-    journal.tell(asked(journal), Completed((0.5,)))
+    journal.tell([(asked(journal), Completed((0.5,)))])
     storage = JournalStorage(JournalFileBackend(str(tmp_path / FILE)))
     assert storage.get_all_trials(0)[0].value == 0.5
 
@@ -62,7 +63,7 @@ def test_an_outcome_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         real(fd)
 
     monkeypatch.setattr(os, "fsync", counted)
-    journal.tell(trial, Completed((0.5,), dict.fromkeys(range(20), 0.5), {"epochs": 20}))
+    journal.tell([(trial, Completed((0.5,), dict.fromkeys(range(20), 0.5), {"epochs": 20}))])
     assert len(writes) == 1
 
 
@@ -107,7 +108,7 @@ def test_a_full_disk_leaves_the_journal_readable(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(os, "write", half)
     with pytest.raises(DiskError, match="No space left on device; free some space, then run the same command"):
-        journal.tell(trial, Completed((0.5,)))
+        journal.tell([(trial, Completed((0.5,)))])
     monkeypatch.undo()
     assert open_study(tmp_path).trials[0].state == TrialState.RUNNING
     assert (tmp_path / FILE).read_bytes().endswith(b"\n")

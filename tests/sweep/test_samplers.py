@@ -20,6 +20,7 @@ from trimtab.sweep.genetic import Genetic, Nsga2, crowding
 from trimtab.sweep.grammar import parse
 from trimtab.sweep.samplers import CmaEs, Foreign, Gp, Proposal, Random, Sampler, Tpe, refuse_misfit
 from trimtab.sweep.space import Space
+from trimtab.sweep.together import Units
 from trimtab.sweep.view import View
 
 LOADER = ConfigLoaderImpl(create_config_search_path(None))
@@ -47,7 +48,8 @@ class Bench:
         self.sampler, self.space, self.seed = sampler, space, seed
         self.directions, self.told = directions, 0
         self.trials: list[FrozenTrial] = []
-        self.view = View(["minimize"] * directions, lag)
+        self.units = Units(1, 1, lag)
+        self.view = View(["minimize"] * directions)
 
     def run(self, count: int) -> "Bench":
         while len(self.trials) < count:
@@ -56,14 +58,14 @@ class Bench:
 
     def ask(self) -> Proposal:
         number = len(self.trials)
-        for trial in self.trials[self.told : self.view.horizon(number)]:
+        for trial in self.trials[self.told : self.units.horizon(number)]:
             self.view.tell(trial)
-        self.told = max(self.told, self.view.horizon(number))
+        self.told = max(self.told, self.units.horizon(number))
         return self.view.propose(self.sampler, self.space, self.seed, number, number)
 
     def resumed(self, sampler: Sampler) -> "Bench":
         """Another process: all it has is what the journal holds."""
-        other = Bench(sampler, self.space, self.directions, self.view._lag, self.seed)
+        other = Bench(sampler, self.space, self.directions, self.units.lag, self.seed)
         other.trials = list(self.trials)
         for trial in other.trials:
             other.view.show(trial)
@@ -230,7 +232,7 @@ def test_sobol_is_scrambled_and_fills_every_half_evenly() -> None:
 
 
 def test_sobol_asked_out_of_order_gives_the_same_points() -> None:
-    each, view, sampler = space(NUMBERS), View(["minimize"], 1)._study, Sobol()
+    each, view, sampler = space(NUMBERS), View(["minimize"])._study, Sobol()
     forward = [sampler.propose(each, view, 3, i).params for i in range(8)]
     assert [Sobol().propose(each, view, 3, i).params for i in reversed(range(8))] == forward[::-1]
 

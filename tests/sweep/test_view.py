@@ -12,6 +12,7 @@ from sweep_app import App
 from trimtab.sweep.samplers import Proposal
 from trimtab.sweep.space import Space
 from trimtab.sweep.study import open_study
+from trimtab.sweep.together import Units
 from trimtab.sweep.view import View
 
 
@@ -42,11 +43,11 @@ def finished(number: int) -> optuna.trial.FrozenTrial:
 def test_the_last_outcomes_are_hidden_even_if_they_are_known(
     lag: int, number: int, complete: int, running: int
 ) -> None:
-    view, witness = View(["minimize"], lag), Witness()
+    view, witness = View(["minimize"]), Witness()
     trials = [finished(n) for n in range(number)]
     for trial in trials:
         view.show(trial)
-    for trial in trials[: view.horizon(number)]:
+    for trial in trials[: Units(1, 1, lag).horizon(number)]:
         view.tell(trial)
     view.propose(witness, Space(()), 0, number, number)
     assert witness.states == [TrialState.COMPLETE] * complete + [TrialState.RUNNING] * running

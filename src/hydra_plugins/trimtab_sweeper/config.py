@@ -8,6 +8,16 @@ from omegaconf import MISSING
 
 
 @dataclass
+class PopulationConf:
+    """How trials are run together, by a task that can; size 1 runs each alone."""
+
+    _target_: str = "trimtab.sweep.together.Together"
+    size: int = 1
+    at_once: int | None = None
+    shape_knobs: list[str] = field(default_factory=list)
+
+
+@dataclass
 class TrimtabSweeperConf:
     """Settings of a sweep, as they stand in `hydra.sweeper`; trimtab.sweep.settings explains them."""
 
@@ -43,6 +53,7 @@ class TrimtabSweeperConf:
     retries: int = 1
     give_up_after: int = 5
     storage: str | None = None
+    population: PopulationConf = field(default_factory=PopulationConf)
     keep_trials: int | None = None
     max_starts: int = 10
     progress: str = "auto"

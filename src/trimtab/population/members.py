@@ -8,7 +8,7 @@ from typing import Any
 from trimtab.models.mlp import MLP
 from trimtab.population.optimizers import KINDS
 from trimtab.trial import optimizers
-from trimtab.trial.recipe import Recipe, lr_factor
+from trimtab.trial.recipe import Device, Recipe, lr_factor
 from trimtab.trial.recorder import OnEpoch
 
 FACTORIES = {getattr(optimizers, kind): kind for kind in KINDS}
@@ -52,8 +52,10 @@ class Member:
         return kind, settings
 
 
-def obstacle(recipe: Recipe) -> str | None:
+def obstacle(recipe: Recipe, device: Device) -> str | None:
     """Why a recipe can't be a member; None if it can."""
+    if device.precision != "32-true":
+        return f"engine.precision={device.precision}: stacks compute in 32-true"
     if not isinstance(recipe.optimizer, partial) or recipe.optimizer.func not in FACTORIES:
         return "its optimizer is not one of conf/optimizer"
     if recipe.batch_size == "auto":

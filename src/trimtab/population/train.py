@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from trimtab.data.arrays import Arrays, Problem
+from trimtab.errors import TrimtabError
 from trimtab.population.engine import Bursts, Population
 from trimtab.population.members import Member, company, with_rows
 from trimtab.trial import seeds
-from trimtab.trial.recipe import Device
+from trimtab.trial.recipe import Device, built_optimizer, check_recipe
 from trimtab.trial.recorder import Recorder
 from trimtab.trial.result import TrialResult
 from trimtab.trial.session import interruptible, on_device, peak_memory_mb, session
@@ -42,7 +43,16 @@ def _train_stack(
     done: list[tuple[int, TrialResult | Exception]] = []
     with session(max(m.recipe.epochs for m in members), device) as trainer:
         place = trainer.strategy.root_device
-        pairs = sorted(((m, _built(m, problem, place)) for m in members), key=_alike)
+        pairs: list[tuple[Member, nn.Module]] = []
+        for member in members:
+            try:
+                pairs.append((member, _built(member, problem, place)))
+            except TrimtabError as e:  # a setting out of its range
+                done.append((member.number, e))
+        if not pairs:
+            yield from done
+            return
+        pairs.sort(key=_alike)
         sizes = {m.number: sum(p.numel() for p in model.parameters() if p.requires_grad) for m, model in pairs}
 
         def ended(member: Member, over: Recorder | Exception, seconds: float, steps: int) -> None:
@@ -63,9 +73,16 @@ def _train_stack(
 
 
 def _built(member: Member, problem: Problem, place: torch.device) -> nn.Module:
-    """The member's network with the weights that it would have alone."""
+    """The member's network with the weights that it would have alone.
+
+    Raises:
+        ConfigError: a setting is out of its range.
+    """
+    check_recipe(member.recipe, problem)
     seeds.seed_global(member.seed, "weights", place)
-    return member.recipe.model(problem.shape, problem.outputs)
+    model = member.recipe.model(problem.shape, problem.outputs)
+    built_optimizer(member.recipe, model, int(member.recipe.batch_size))
+    return model
 
 
 def _alike(pair: tuple[Member, nn.Module]) -> tuple[str, int, int]:

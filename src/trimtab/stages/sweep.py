@@ -30,6 +30,7 @@ def study(argv: Sequence[str], hydra: Sequence[str] = ()) -> Path | None:
     Returns:
         The study's folder; None where Hydra only printed something.
     """
+    from trimtab.stages.engine import settled
     from trimtab.stages.train import task
 
     flags, typed = config.split_flags([*hydra, *argv])
@@ -37,6 +38,9 @@ def study(argv: Sequence[str], hydra: Sequence[str] = ()) -> Path | None:
         given = overrides(typed)
         cfg = config.compose(given)
         preflight(cfg, swept(cfg, given))
+        if (engine := settled(cfg)) is not None:
+            print(f"engine {engine.engine}: {engine.why}")
+            argv = [*argv, f"engine={engine.engine}"]
     directory = config.run(task, argv, hydra=hydra, multirun=True)
     return None if directory is None else Path(directory)
 

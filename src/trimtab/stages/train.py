@@ -1,7 +1,7 @@
 """One trial: `python -m trimtab.stages.train optimizer.lr=0.01`; a study typed by hand with `--multirun`."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,8 @@ from trimtab.errors import Outage
 from trimtab.paths import Paths, read_json
 
 if TYPE_CHECKING:
+    from trimtab.data.prepared import Prepared
+    from trimtab.sweep.trial import Trial
     from trimtab.tracking.runs import Parent, RunWriter
     from trimtab.trial.train import TrialResult
 
@@ -28,19 +30,13 @@ OWN_TRAINING = (
 def task(cfg: DictConfig) -> float:
     """Trains the configured recipe once and returns its objective; below a study or alone."""
     # Heavy imports wait until a trial really runs: `--help` and errors of the configuration are quick.
-    from trimtab.data.prepared import load_prepared
     from trimtab.stages import unpack
     from trimtab.trial.train import save_result, train
 
     recipe, device = unpack.recipe(cfg), unpack.device(cfg)
-    data = load_prepared(Paths.here().prepared)
-    if data.data_hash != cfg.data.hash:
-        raise Outage(
-            f"the study is on data {cfg.data.hash[:12]}, but results/prepare now holds {data.data_hash[:12]}: somebody "
-            "prepared other data meanwhile; prepare the study's data again and repeat the command, nothing is lost"
-        )
+    data = of_the_study(cfg)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    with _mlflow_run(cfg, folder) as run:
+    with mlflow_run(cfg, folder) as run:
 
         def on_epoch(epoch: int, row: Mapping[str, float]) -> None:
             run.epoch(epoch, row)
@@ -54,7 +50,34 @@ def task(cfg: DictConfig) -> float:
     return result.value
 
 
-def _mlflow_run(cfg: DictConfig, folder: Path) -> AbstractContextManager["RunWriter"]:
+def population(trials: Sequence["Trial"]) -> Iterator[tuple[int, float | Exception]]:
+    """Trains several configurations together, see stages/population.py."""
+    from trimtab.stages.population import population
+
+    return population(trials)
+
+
+task.population = population  # type: ignore[attr-defined]  # what the sweeper looks for
+
+
+def of_the_study(cfg: DictConfig) -> "Prepared":
+    """The prepared data, which must be the study's.
+
+    Raises:
+        Outage: they are others by now.
+    """
+    from trimtab.data.prepared import load_prepared
+
+    data = load_prepared(Paths.here().prepared)
+    if data.data_hash != cfg.data.hash:
+        raise Outage(
+            f"the study is on data {cfg.data.hash[:12]}, but results/prepare now holds {data.data_hash[:12]}: somebody "
+            "prepared other data meanwhile; prepare the study's data again and repeat the command, nothing is lost"
+        )
+    return data
+
+
+def mlflow_run(cfg: DictConfig, folder: Path) -> AbstractContextManager["RunWriter"]:
     """This trial's MLflow run: below its study's, or alone.
 
     A trial that was started before a kill continues its run; the marker file saves everybody else the search for it.

@@ -61,7 +61,12 @@ def built(group: str, node: dict[str, Any]) -> Any:
 
 def device(cfg: DictConfig) -> Device:
     """Where trials are computed."""
-    return Device(**OmegaConf.to_container(cfg.engine))  # type: ignore[arg-type]
+    return Device(**_device(cfg))
+
+
+def _device(cfg: DictConfig) -> dict[str, Any]:
+    """conf/engine without what only says how many trials share it."""
+    return {k: v for k, v in plain(cfg.engine).items() if k != "size"}
 
 
 def tracking(node: Mapping[str, Any]) -> Settings:
@@ -76,7 +81,7 @@ def plain(node: DictConfig) -> dict[str, Any]:
 
 def recipe_config(cfg: DictConfig) -> dict[str, Any]:
     """The part of the configuration that makes a recipe: what a result depends on besides data and seed."""
-    return {k: plain(cfg[k]) for k in (*RECIPE, "objective", "engine")} | {"code": cfg.code}
+    return {k: plain(cfg[k]) for k in (*RECIPE, "objective")} | {"engine": _device(cfg), "code": cfg.code}
 
 
 def fixed(cfg: DictConfig) -> str:

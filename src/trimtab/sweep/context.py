@@ -39,11 +39,13 @@ class Orders:
         rule: ends the trial early; None lets it run.
         stretch: how often it has paused before; None where the rule ends trials rather than pausing them.
         repeats: the seeds that it runs on; None if its configuration holds the only one.
+        seed: the trial's own.
     """
 
     rule: Rule | None = None
     stretch: int | None = None
     repeats: "Repeats | None" = None
+    seed: int = 0
 
 
 @dataclass
@@ -87,7 +89,13 @@ _current: ContextVar[Notes | None] = ContextVar("trimtab_notes", default=None)
 @contextmanager
 def taking_notes(rule: Rule | None = None, checkpoint: Path | None = None) -> Iterator[Notes]:
     """Collects what the task running inside tells; `rule` may end it early."""
-    notes = Notes(rule=rule, checkpoint=checkpoint)
+    with noting(Notes(rule=rule, checkpoint=checkpoint)) as notes:
+        yield notes
+
+
+@contextmanager
+def noting(notes: Notes) -> Iterator[Notes]:
+    """What the task tells inside goes into these notes."""
     token = _current.set(notes)
     try:
         yield notes

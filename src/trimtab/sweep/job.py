@@ -1,11 +1,11 @@
-"""Runs one trial as a Hydra job: own directory, `.hydra/`, job log, `HydraConfig`."""
+"""Runs trials as Hydra jobs, one by one or together: own directory, `.hydra/`, job log, `HydraConfig`."""
 
 import copy
 import logging
 import pickle
 import time
-from collections.abc import Iterator
-from contextlib import chdir, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, chdir, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from trimtab.sweep.memory import complaint, ran_out
 from trimtab.sweep.outcome import Failed, Outcome, Pruned, judge, one_line, pruned
 from trimtab.sweep.repeats import Repeats, repeated
 from trimtab.sweep.settings import directions
+from trimtab.sweep.trial import Trial
 
 log = logging.getLogger(__name__)
 SURE = (
@@ -53,19 +54,20 @@ class Job:
         task: the application's function.
         context: Hydra's, with its callbacks.
         hydra: state of Hydra's singletons and resolvers for another process; None in this one.
+        together: whether trials are given to `task.population`.
     """
 
     task: TaskFunction
     context: HydraContext
     hydra: Any = None
+    together: bool = False
 
-    @classmethod
-    def portable(cls, task: TaskFunction, context: HydraContext) -> "Job":
+    def portable(self) -> "Job":
         """A job that can be pickled into another process."""
-        return cls(task, context, Singleton.get_state())
+        return replace(self, hydra=Singleton.get_state())
 
-    def __call__(self, cfg: DictConfig, orders: Orders = _NONE) -> Outcome:
-        """Runs the task with `cfg`, or once per seed.
+    def __call__(self, cfgs: Sequence[DictConfig], orders: Sequence[Orders]) -> list[Outcome]:
+        """Runs the task with each configuration, together or one after the other; where there are seeds, on each.
 
         Raises:
             Outage: something outside the trial failed.
@@ -74,6 +76,11 @@ class Job:
         """
         if self.hydra is not None:
             _enter(self.hydra)
+        if self.together:
+            return self._together(cfgs, orders)
+        return [self._alone(cfg, o) for cfg, o in zip(cfgs, orders, strict=True)]
+
+    def _alone(self, cfg: DictConfig, orders: Orders) -> Outcome:
         if (repeats := orders.repeats) is None:
             return self._once(cfg, orders)
         later = replace(orders, rule=None)  # pruners compare trials by their first seed
@@ -89,6 +96,76 @@ class Job:
                 write_hydra_files(cfg, folder / cfg.hydra.output_subdir)
             with env_override(cfg.hydra.job.env_set), _directory(folder if _changes(cfg.hydra.job.chdir) else None):
                 return self._run(cfg, orders)
+
+    def _together(self, cfgs: Sequence[DictConfig], orders: Sequence[Orders]) -> list[Outcome]:
+        """All trials at once; of a configuration on several seeds all seeds, whatever the first ones say."""
+        jobs: list[tuple[DictConfig, Orders]] = []
+        places: list[list[int]] = []
+        for cfg, order in zip(cfgs, orders, strict=True):
+            seeds = [(cfg, order)]
+            if order.repeats is not None:
+                for i, seed in enumerate(order.repeats.seeds[1:], start=1):  # pruners compare trials by their first
+                    seeds.append((_seeded(cfg, order.repeats, i), replace(order, rule=None, seed=seed)))
+            places.append([*range(len(jobs), len(jobs) + len(seeds))])
+            jobs += seeds
+        outcomes = self._population(jobs)
+        return [
+            outcomes[at[0]] if order.repeats is None else repeated(order.repeats, lambda i, at=at: outcomes[at[i]])  # type: ignore[misc]
+            for order, at in zip(orders, places, strict=True)
+        ]
+
+    def _population(self, jobs: Sequence[tuple[DictConfig, Orders]]) -> list[Outcome]:
+        """Several Hydra jobs at once; what they print and log stands in the first one's folder."""
+        begun = time.perf_counter()
+        trials = [self._begin(*job) for job in jobs]
+        with ExitStack() as around:
+            if self.hydra is not None:
+                around.enter_context(own_console(trials[0].directory))
+            around.enter_context(own_logging())
+            around.enter_context(env_override(jobs[0][0].hydra.job.env_set))
+            _log_into_each(trials)
+            found = self._found(trials)
+            share = (time.perf_counter() - begun) / len(trials)
+            return [self._end(*pair, share) for pair in zip(trials, found, strict=True)]
+
+    def _begin(self, cfg: DictConfig, orders: Orders) -> Trial:
+        with _hydra_of(cfg) as folder:
+            if cfg.hydra.output_subdir is not None:
+                write_hydra_files(cfg, folder / cfg.hydra.output_subdir)
+            task_cfg = _without_hydra(cfg)
+            OmegaConf.resolve(task_cfg)
+            self.context.callbacks.on_job_start(config=cfg, task_function=self.task)
+        return Trial(cfg.hydra.job.num, orders.seed, task_cfg, folder, cfg, Notes(rule=orders.rule))
+
+    def _found(self, trials: Sequence[Trial]) -> list[Any]:
+        """What each trial returned or raised."""
+        found: list[Any] = [RuntimeError("task.population ended without a result for this trial") for _ in trials]
+        try:
+            for place, result in self.task.population(trials):  # type: ignore[attr-defined]
+                found[place] = result
+        except (Exception, SystemExit) as e:
+            if (outside := outage(e)) is not None:
+                raise outside from outside.__cause__
+            log.error("the population failed", exc_info=True)
+            return [e if isinstance(f, RuntimeError) else f for f in found]
+        return found
+
+    def _end(self, trial: Trial, found: Any, seconds: float) -> Outcome:
+        """The trial's outcome, told to Hydra's callbacks."""
+        cfg, notes = trial.job, trial.notes
+        job = JobReturn(list(cfg.hydra.overrides.task), trial.cfg, cfg, str(Path.cwd()), str(cfg.hydra.job.name))
+        job.return_value, job.status = found, JobStatus.COMPLETED
+        outcome: Outcome
+        if notes.pruned or isinstance(found, errors.Pruned):
+            outcome, job.return_value = _pruned(notes, notes.pruned or str(found), seconds, _NONE)
+        elif isinstance(found, BaseException):
+            log.error("trial %d failed", trial.number, exc_info=found)
+            outcome, job.status = _failure(found, trial.cfg, seconds), JobStatus.FAILED
+        else:
+            outcome = judge(found, notes, seconds, len(directions(cfg.hydra.sweeper.direction)))
+        with trial.active():
+            self.context.callbacks.on_job_end(config=cfg, job_return=job)
+        return outcome
 
     def _run(self, cfg: DictConfig, orders: Orders) -> Outcome:
         """The task between Hydra's callbacks."""
@@ -121,6 +198,18 @@ def _hydra_of(cfg: DictConfig) -> Iterator[Path]:
         yield folder
     finally:
         instance.cfg = before
+
+
+def _log_into_each(trials: Sequence[Trial]) -> None:
+    """Gives every trial its job log; each has all that is logged from here on."""
+    root = logging.getLogger()
+    handlers: list[logging.Handler] = []
+    for trial in trials:
+        with trial.active():
+            configure_log(trial.job.hydra.job_logging, trial.job.hydra.verbose)
+        shown = [h for h in root.handlers if not isinstance(h, logging.FileHandler)]
+        handlers += [h for h in root.handlers if h not in shown]
+    root.handlers[:] = [*shown, *handlers]
 
 
 def _changes(chdir: bool | None) -> bool:

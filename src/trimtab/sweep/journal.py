@@ -222,12 +222,12 @@ class Journal:
         """Whether another sweep runs this trial at this moment."""
         return self._claims is not None and self._claims.alive(trial.user_attrs.get("owner"))
 
-    def ask(self, template: FrozenTrial) -> FrozenTrial:
-        """Adds a running trial with all its parameters in one line."""
+    def ask(self, templates: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Adds running trials, each with all its parameters in one line, all in one write."""
         with self._whole():
-            key = self.storage.create_new_trial(self.study_id, template_trial=template)
-            trial = self.storage.get_trial(key)
-        return self.index.put(trial)
+            keys = [self.storage.create_new_trial(self.study_id, template_trial=t) for t in templates]
+            trials = [self.storage.get_trial(key) for key in keys]
+        return [self.index.put(trial) for trial in trials]
 
     def start(self, trial: FrozenTrial, by: int = 1) -> FrozenTrial:
         """Counts one more start of a running trial; -1 takes back one that was cut off from outside."""
@@ -248,21 +248,24 @@ class Journal:
         """How long the study has been swept, as far as `spend` was told."""
         return float(self.storage.get_study_user_attrs(self.study_id).get("spent_s", 0.0))
 
-    def tell(self, trial: FrozenTrial, outcome: Outcome) -> FrozenTrial:
-        """Ends a trial: its reports, facts and state in one write."""
-        key = trial._trial_id
+    def tell(self, ended: Sequence[tuple[FrozenTrial, Outcome]]) -> list[FrozenTrial]:
+        """Ends trials: their reports, facts and states in one write."""
         with self._whole():
-            self._note(key, outcome)
-            if not isinstance(outcome, Failed):
-                for name, excess in sorted(outcome.constraints.items()):
-                    self.storage.set_trial_system_attr(key, f"constraints:{name}", excess)
-                if outcome.by_seed:
-                    self.storage.set_trial_user_attr(key, "by_seed", outcome.by_seed)
-            if not isinstance(outcome, Completed):
-                self.storage.set_trial_user_attr(key, "reason", outcome.reason)
-            self.storage.set_trial_state_values(key, *_end(outcome))
-            told = self.storage.get_trial(key)
-        return self.index.put(told)
+            for trial, outcome in ended:
+                self._tell(trial._trial_id, outcome)
+            told = [self.storage.get_trial(trial._trial_id) for trial, _ in ended]
+        return [self.index.put(trial) for trial in told]
+
+    def _tell(self, key: int, outcome: Outcome) -> None:
+        self._note(key, outcome)
+        if not isinstance(outcome, Failed):
+            for name, excess in sorted(outcome.constraints.items()):
+                self.storage.set_trial_system_attr(key, f"constraints:{name}", excess)
+            if outcome.by_seed:
+                self.storage.set_trial_user_attr(key, "by_seed", outcome.by_seed)
+        if not isinstance(outcome, Completed):
+            self.storage.set_trial_user_attr(key, "reason", outcome.reason)
+        self.storage.set_trial_state_values(key, *_end(outcome))
 
     def pause(self, trial: FrozenTrial, outcome: Pruned) -> FrozenTrial:
         """Puts a trial aside at its last report, to be sent on later."""

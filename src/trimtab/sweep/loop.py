@@ -1,8 +1,7 @@
 """Ask, run, tell: as many trials at once as there are workers, each told when it ends."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from pathlib import Path
 from typing import Protocol
 
 from hydra.errors import HydraException
@@ -22,7 +21,7 @@ from trimtab.sweep.study import Study
 from trimtab.sweep.supply import Supply
 from trimtab.sweep.turns import pauses
 
-Run = Callable[[DictConfig, Orders], Outcome]
+Run = Callable[[list[DictConfig], list[Orders]], list[Outcome]]
 Configure = Callable[[FrozenTrial], DictConfig]
 
 
@@ -56,71 +55,86 @@ def run_trials(
         KeyboardInterrupt: somebody has asked for the end; the running trials have ended, if asked only once.
         Outage: something outside the trials failed, e.g. the disk is full; the trials it hit stay open.
     """
-    running: dict[Future[Outcome], FrozenTrial] = {}
+    running: dict[Future[list[Outcome]], list[FrozenTrial]] = {}
     while True:
-        while not interrupt.asked and len(running) < executor.workers and (trial := supply.next()) is not None:
-            running[_submit(trial, supply, configure, run, executor)] = trial
+        while not interrupt.asked and len(running) < executor.workers and (stack := supply.next()) is not None:
+            running.update(_submitted(stack, supply, configure, run, executor))
         if not running:
             if interrupt.asked:
                 raise KeyboardInterrupt
-            for paused, end in supply.leftovers():
-                _end(paused, end, journal, study, watchers)
+            _end(supply.leftovers(), journal, study, watchers)
             return
         done, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in sorted(done, key=lambda f: running[f].number):
-            trial = running.pop(future)
-            outcome = _outcome(future, trial, study.folder(trial), configure)
-            if supply.again(trial, outcome) or outcome is None:
+        for future in sorted(done, key=lambda f: running[f][0].number):
+            stack = running.pop(future)
+            outcomes = _outcomes(future, stack, study, configure)
+            if outcomes is None:
+                supply.killed(stack)
                 continue
-            _refuse_bad_input(trial, outcome)
-            if isinstance(outcome, Pruned) and outcome.paused:
-                journal.pause(trial, outcome)
-            else:
-                _end(trial, outcome, journal, study, watchers)
+            ended: list[tuple[FrozenTrial, Outcome]] = []
+            for trial, outcome in zip(stack, outcomes, strict=True):
+                _refuse_bad_input(trial, outcome)
+                if isinstance(outcome, Pruned) and outcome.paused:
+                    journal.pause(trial, outcome)
+                elif not supply.again(trial, outcome):
+                    ended.append((trial, outcome))
+            _end(ended, journal, study, watchers)
             supply.budget.mark()
 
 
-def _end(trial: FrozenTrial, outcome: Outcome, journal: Journal, study: Study, watchers: Sequence[Watcher]) -> None:
+def _end(
+    ended: Sequence[tuple[FrozenTrial, Outcome]], journal: Journal, study: Study, watchers: Sequence[Watcher]
+) -> None:
     """What has ended is on disk before anybody is told."""
-    ended = journal.tell(trial, outcome)
-    if pauses(ended):
-        drop(study.folder(ended))
-    for watcher in watchers:
-        watcher.finished(study, ended)
+    for trial in journal.tell(ended) if ended else ():
+        if pauses(trial):
+            drop(study.folder(trial))
+        for watcher in watchers:
+            watcher.finished(study, trial)
 
 
-def _submit(
-    trial: FrozenTrial, supply: Supply, configure: Configure, run: Run, executor: Executor
-) -> "Future[Outcome]":
+def _submitted(
+    stack: Sequence[FrozenTrial], supply: Supply, configure: Configure, run: Run, executor: Executor
+) -> Iterator[tuple["Future[list[Outcome]]", list[FrozenTrial]]]:
     """Composes here, runs there; a configuration that cannot be composed fails its trial only."""
-    failed = supply.poison(trial)
-    try:
-        return _settled(failed) if failed else executor.submit(run, configure(trial), supply.orders(trial))
-    except (HydraException, OmegaConfBaseException) as e:
-        return _settled(Failed(one_line(e.__cause__ or e), bad_input=True))
+    going: list[tuple[FrozenTrial, DictConfig]] = []
+    for trial in stack:
+        failed = supply.poison(trial)
+        try:
+            if failed is None:
+                going.append((trial, configure(trial)))
+                continue
+        except (HydraException, OmegaConfBaseException) as e:
+            failed = Failed(one_line(e.__cause__ or e), bad_input=True)
+        yield _settled([failed]), [trial]
+    if going:
+        trials = [trial for trial, _ in going]
+        yield executor.submit(run, [cfg for _, cfg in going], [supply.orders(t) for t in trials]), trials
 
 
-def _settled(outcome: Outcome) -> "Future[Outcome]":
-    future: Future[Outcome] = Future()
-    future.set_result(outcome)
+def _settled(outcomes: list[Outcome]) -> "Future[list[Outcome]]":
+    future: Future[list[Outcome]] = Future()
+    future.set_result(outcomes)
     return future
 
 
-def _outcome(future: "Future[Outcome]", trial: FrozenTrial, folder: Path, configure: Configure) -> Outcome | None:
-    """None if the worker was killed from outside."""
+def _outcomes(
+    future: "Future[list[Outcome]]", stack: Sequence[FrozenTrial], study: Study, configure: Configure
+) -> list[Outcome] | None:
+    """Of each trial of the stack; None if the worker was killed from outside."""
     try:
         return future.result()
     except WorkerDied as e:
         if e.memory:
-            return Failed(complaint(configure(trial)))
-        return Failed(f"the worker {e}", again=True) if e.crashed else None
+            return [Failed(complaint(configure(trial)), again=len(stack) > 1) for trial in stack]
+        return [Failed(f"the worker {e}", again=True) for _ in stack] if e.crashed else None
     except TimedOut as e:
-        return Failed(str(e), again=True)
+        return [Failed(str(e), again=True) for _ in stack]
     except OSError as e:
-        raise DiskError.of(folder, e) from e
+        raise DiskError.of(study.folder(stack[0]), e) from e
 
 
-def _refuse_bad_input(trial: FrozenTrial, outcome: Outcome | None) -> None:
+def _refuse_bad_input(trial: FrozenTrial, outcome: Outcome) -> None:
     """The baseline is what the user configured: what is wrong with it is wrong with all trials."""
     if isinstance(outcome, Failed) and outcome.bad_input and trial.user_attrs.get("baseline"):
         raise SweepError(outcome.reason)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from trimtab.errors import SweepError
+from trimtab.sweep.together import Together
 
 if TYPE_CHECKING:
     from optuna.study import StudyDirection
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from trimtab.sweep.samplers import Sampler
 
 Direction = Literal["minimize", "maximize"]
+_ALONE = Together()
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Settings:
             are never tried again.
         give_up_after: if so many first trials fail by the same error, the sweep ends; 0 is never.
         storage: `postgresql://…` for a study shared by machines; null is a journal file in the sweep's directory.
+        population: how trials are run together, by a task that can (`task.population`).
         keep_trials: how many of the best trials keep their directories; null is all.
         max_starts: starts without an end after which a trial counts as failed.
         progress: `live` (a table), `quiet` (a line now and then), `none`, or `auto`.
@@ -83,6 +86,7 @@ class Settings:
     retries: int = 1
     give_up_after: int = 5
     storage: str | None = None
+    population: Together = _ALONE
     keep_trials: int | None = None
     max_starts: int = 10
     progress: Literal["auto", "live", "quiet", "none"] = "auto"
@@ -111,6 +115,8 @@ class Settings:
                 )
         if self.seeds > 1:
             self._check_seeds()
+        if self.population.size > 1:
+            self._check_population()
         self._one_of("progress", ("auto", "live", "quiet", "none"))
         self._one_of("schedule", ("reproducible", "async"))
         for name in ("minutes", "timeout_s", "keep_trials"):
@@ -140,6 +146,12 @@ class Settings:
             raise SweepError(
                 "a trial that pauses runs on one seed; set hydra.sweeper.pruner.pause=false or hydra.sweeper.seeds=1"
             )
+
+    def _check_population(self) -> None:
+        alone = "trials that pause run" if getattr(self.pruner, "pause", False) else ""
+        alone = alone or ("hydra.sweeper.timeout_s is kept for trials that run" if self.timeout_s is not None else "")
+        if alone:
+            raise SweepError(f"{alone} alone, but hydra.sweeper.population.size is {self.population.size}; set it to 1")
 
     @property
     def sampler_seed(self) -> int:

@@ -15,9 +15,13 @@ from trimtab.sweep.repeats import Repeats
 from trimtab.sweep.samplers import Proposal, Sampler
 from trimtab.sweep.seeds import derive
 from trimtab.sweep.settings import Settings
+from trimtab.sweep.space import Value
 from trimtab.sweep.study import by_seed
 from trimtab.sweep.turns import Turn, Turns, at_last_pause, pauses
 from trimtab.sweep.view import View
+
+ALONE_AFTER = 3
+"""Starts without an end after which a trial runs without company, which it may have taken with it."""
 
 
 class Supply:
@@ -28,7 +32,12 @@ class Supply:
     ) -> None:
         self._journal, self._plan, self._settings = journal, plan, settings
         self.budget = Budget(journal, settings, total)
-        self._view = View(settings.directions, settings.lag)
+        self._view = View(settings.directions)
+        self._units = settings.population.units(
+            settings.sampler.can.learns,
+            settings.before + getattr(settings.sampler, "n_startup_trials", 0),
+            settings.lag,
+        )
         self._view.warm(warm)
         self._history: History = (settings.pruner or Never()).history(settings.directions[0])
         self._turns = Turns(journal.trials)
@@ -36,30 +45,42 @@ class Supply:
         self._rival: FrozenTrial | None = None
         self._seeds = tuple(derive(settings.seed, i, "common") for i in range(settings.seeds))
         self._orders: dict[int, Orders] = {}
-        self._ready: deque[FrozenTrial] = deque()
+        self._ready: deque[list[FrozenTrial]] = deque()
+        self._asked: deque[list[FrozenTrial]] = deque()
         self._starts: Counter[int] = Counter()
         self._retries: Counter[int] = Counter()
         self._paused: Counter[int] = Counter()
         self._shown = self._ended = 0
         self._show_new()
+        left: dict[int, list[FrozenTrial]] = {}
         for turn, trial in self._turns.running(journal.trials):
             if not journal.theirs(trial):
-                self._ready.append(trial)
+                left.setdefault(_stack_of(trial), []).append(trial)
                 self._look(turn)
                 self._give_orders(trial)
+        self._ready.extend(left.values())
         self._see(self._turns.known)
 
-    def next(self) -> FrozenTrial | None:
-        """Starts a trial; None if the budget is spent, or the next must wait for others to end."""
+    def next(self) -> list[FrozenTrial] | None:
+        """Starts trials that are run together; None if the budget is spent, or the next must wait for others to end."""
         if self._ready:
-            trial = self._ready.popleft()
-            self._starts[trial.number] += 1
-            return self._journal.start(trial)
+            return self._begun_again(self._ready.popleft())
+        if self._asked:
+            return self._asked.popleft()
         with self._journal.asking():
             self._show_new()
             if not self._look(len(self._turns)):
                 return None
             return self._sent_on() or self._new() or self._last_sent_on()
+
+    def _begun_again(self, stack: list[FrozenTrial]) -> list[FrozenTrial]:
+        """Trials that were started before; those that have been more than twice are no company for others."""
+        often = [t for t in stack if t.user_attrs["starts"] >= ALONE_AFTER] if len(stack) > 1 else []
+        if often:
+            self._ready.extendleft([t] for t in reversed(stack))
+            stack = self._ready.popleft()
+        self._starts.update(t.number for t in stack)
+        return [self._journal.start(t) for t in stack]
 
     def leftovers(self) -> list[tuple[FrozenTrial, Outcome]]:
         """Paused trials, with what becomes of them: nobody is left who could send them on."""
@@ -78,15 +99,18 @@ class Supply:
             return None
         return Failed(f"poison: started {before} times without an end (hydra.sweeper.max_starts)")
 
-    def again(self, trial: FrozenTrial, outcome: Outcome | None) -> bool:
-        """Lines a trial up once more if it was killed from outside (None), or crashed and has tries left."""
-        if outcome is not None:
-            if not isinstance(outcome, Failed) or not outcome.again:
-                return False
-            if self._retries[trial.number] >= self._settings.retries:
-                return False
-            self._retries[trial.number] += 1
-        self._ready.append(self._journal.trials[trial.number])
+    def killed(self, stack: Sequence[FrozenTrial]) -> None:
+        """Lines trials up once more, together, after a kill from outside."""
+        self._ready.append([self._journal.trials[t.number] for t in stack])
+
+    def again(self, trial: FrozenTrial, outcome: Outcome) -> bool:
+        """Lines a trial up once more, alone, if it crashed and has tries left."""
+        if not isinstance(outcome, Failed) or not outcome.again:
+            return False
+        if self._retries[trial.number] >= self._settings.retries:
+            return False
+        self._retries[trial.number] += 1
+        self._ready.append([self._journal.trials[trial.number]])
         return True
 
     def release(self) -> None:
@@ -108,7 +132,7 @@ class Supply:
         if self._settings.schedule == "async":
             self._see_all()
             return True
-        horizon = self._view.horizon(turn)
+        horizon = self._units.horizon(turn)
         if not self._turns.have_ended(self._journal.trials, horizon):
             return False
         self._see(horizon)
@@ -144,26 +168,43 @@ class Supply:
             self._view.show(trial)
         self._shown = len(trials)
 
-    def _new(self) -> FrozenTrial | None:
-        number = len(self._journal.trials)
-        if not self.budget.allows(number):
+    def _new(self) -> list[FrozenTrial] | None:
+        """Asks a unit of trials; the first of its stacks."""
+        first = len(self._journal.trials)
+        numbers = [n for n in range(first, self._units.of(first).stop) if self.budget.allows(n)]
+        if not numbers:
             return None
-        self._shown = number + 1
-        trial = self._given(number) if number < self._settings.before else self._proposed(number)
-        self._turns.add(Turn(number, 0))
-        return self._begun(trial)
+        templates = [self._given(n) if n < self._settings.before else self._proposed(n) for n in numbers]
+        stacks = self._settings.population.stacks([self._shape(t) for t in templates])
+        for stack in stacks if len(numbers) > 1 else ():
+            for place in stack:
+                templates[place].set_user_attr("stack", numbers[stack[0]])
+        self._shown = first + len(numbers)
+        trials = self._journal.ask(templates)
+        for trial in trials:
+            self._turns.add(Turn(trial.number, 0))
+            self._begun(trial)
+        self._asked.extend([trials[place] for place in stack] for stack in stacks)
+        return self._asked.popleft()
 
-    def _sent_on(self) -> FrozenTrial | None:
+    def _shape(self, trial: FrozenTrial) -> dict[str, Value]:
+        """What it must share with the others of its stack."""
+        values = trial.user_attrs.get("outside", trial.params)
+        if trial.number == 0 and self._settings.baseline:
+            values = self._plan.default().params
+        return {k: values[k] for k in self._settings.population.shape_knobs if k in values}
+
+    def _sent_on(self) -> list[FrozenTrial] | None:
         """A paused trial that is good enough, on its way again."""
         for number, step in self._history.promotions() if self.budget.allows(0) else ():
             trial = self._journal.trials[number]
             if trial.state == TrialState.WAITING and pauses(trial)[-1] == step:
                 turns = [*trial.user_attrs["turns"], (len(self._turns), self._turns.seen)]
                 self._turns.add(Turn(number, len(pauses(trial)), self._turns.seen))
-                return self._begun(self._journal.send_on(trial, turns))
+                return [self._begun(self._journal.send_on(trial, turns))]
         return None
 
-    def _last_sent_on(self) -> FrozenTrial | None:
+    def _last_sent_on(self) -> list[FrozenTrial] | None:
         """With nothing new to start, what still runs is waited for, and all of it decides."""
         if self._settings.schedule == "async":
             return None
@@ -185,7 +226,7 @@ class Supply:
         rule = None if spared else self._history.rule(number, steps[-1] if steps else None)
         self._orders = {n: o for n, o in self._orders.items() if not trials[n].state.is_finished()}
         stretch = len(steps) if rule is not None and self._history.pauses else None
-        self._orders[number] = Orders(rule, stretch, self._repeats(spared))
+        self._orders[number] = Orders(rule, stretch, self._repeats(spared), trial.user_attrs["seed"])
 
     def _repeats(self, spared: bool) -> Repeats | None:
         """The seeds of a configuration, with what it must not be hopelessly worse than."""
@@ -212,17 +253,18 @@ class Supply:
         attributes: dict[str, object] = {"baseline": True} if self._is_baseline(number) else {}
         if not point.inside:
             attributes["outside"] = point.params
-        trial = self._ask(number, proposal, attributes)
-        self._view.show(trial)
-        return trial
+        template = self._template(number, proposal, attributes)
+        self._view.show(template)
+        return template
 
     def _proposed(self, number: int) -> FrozenTrial:
         sampler: Sampler = self._settings.sampler
         index = number - self._settings.before
         space, seed = self._plan.space, self._settings.sampler_seed
-        return self._ask(number, self._view.propose(sampler, space, seed, number, index), {})
+        return self._template(number, self._view.propose(sampler, space, seed, number, index), {})
 
-    def _ask(self, number: int, proposal: Proposal, attributes: dict[str, object]) -> FrozenTrial:
+    def _template(self, number: int, proposal: Proposal, attributes: dict[str, object]) -> FrozenTrial:
+        """What the journal is asked to add."""
         seed = self._seeds[0] if self._settings.seeds > 1 else derive(self._settings.seed, number)
         if self._history.pauses:
             attributes = {**attributes, "turns": [(len(self._turns), 0)]}
@@ -233,7 +275,13 @@ class Supply:
             user_attrs={"seed": seed, "starts": 1, **self._journal.mine(), **attributes},
             system_attrs=proposal.memory,
         )
-        return self._journal.ask(template)
+        template.number = number
+        return template
+
+
+def _stack_of(trial: FrozenTrial) -> int:
+    """The first number of the stack that a trial was asked for."""
+    return int(trial.user_attrs.get("stack", trial.number))
 
 
 def _not_sent_on(trial: FrozenTrial) -> Pruned:

@@ -93,6 +93,7 @@ def sweep(
         Outage: something outside the trials failed; the same command goes on.
         SystemExit: with 130, after SIGINT.
     """
+    _refuse_alone(settings, task)
     ready = prepare(settings, arguments, context, master)
     if settings.dry_run:
         study = _existing(ready)
@@ -134,7 +135,8 @@ def _run(ready: Sweep, context: HydraContext, task: TaskFunction, claims: Claims
     warm = warm_trials(source, ready.directory, ready.plan, ready.settings.directions)
     supply = Supply(journal, ready.plan, ready.settings, ready.total, warm)
     executor = ready.settings.executor(ready.workers, **_timeout(ready.settings))
-    job = Job(task, context) if executor.workers == 1 else Job.portable(task, context)
+    job = Job(task, context, together=ready.settings.population.size > 1)
+    job = job if executor.workers == 1 else job.portable()
 
     def configure(trial: FrozenTrial) -> DictConfig:
         return ready.plan.composer.job(supply.overrides(trial), trial.number, ready.directory)
@@ -264,6 +266,14 @@ def _refuse_failure(study: Study) -> None:
         raise SweepError(
             f"all {len(study.finished)} trials failed, {count} of them by: {reason}; the trials' "
             f"folders in {study.directory} hold their logs"
+        )
+
+
+def _refuse_alone(settings: Settings, task: TaskFunction) -> None:
+    if settings.population.size > 1 and not hasattr(task, "population"):
+        raise SweepError(
+            f"hydra.sweeper.population.size is {settings.population.size}, but the task has no attribute population, "
+            "which would run trials together; set it to 1, or see docs/sweeper.md"
         )
 
 

@@ -1,7 +1,7 @@
-"""What the sampler may know when it proposes trial n: the schedule `reproducible`.
+"""What the sampler may know when it proposes a trial: the outcomes that it was told, all later trials as running.
 
-It sees the outcomes of trials up to n - lag; the later ones run, whatever their true state. So the
-table does not depend on which worker happened to be faster, as long as there are at most `lag`.
+Under the schedule `reproducible` it is told those below a horizon that follows from the trial's number (`Units` in
+together.py), whatever the true state of the others. So the table does not depend on which worker happened to be faster.
 """
 
 from collections.abc import Sequence
@@ -20,17 +20,12 @@ from trimtab.sweep.space import Space
 class View:
     """A study in memory that lags behind the journal; `show` and `tell` rebuild it from there."""
 
-    def __init__(self, directions: Sequence[Direction], lag: int) -> None:
+    def __init__(self, directions: Sequence[Direction]) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._lag = lag
         self._numbers: dict[int, int] = {}
         self._limits: set[str] = set()
         self._memory = InMemoryStorage()
         self._study = optuna.create_study(storage=self._memory, directions=list(directions), pruner=NopPruner())
-
-    def horizon(self, number: int) -> int:
-        """Trials below this must have ended before `number` can be proposed."""
-        return max(0, number - self._lag + 1)
 
     def warm(self, trials: Sequence[FrozenTrial]) -> None:
         """Adds completed trials of an earlier study; must come before all others."""

@@ -1,0 +1,53 @@
+"""Which engine a study's trials get where a person leaves it open."""
+
+from dataclasses import dataclass
+
+import pytorch_lightning as pl
+import torch
+
+from trimtab.data.arrays import Problem
+from trimtab.models.cnn import CNN
+from trimtab.population.members import obstacle
+from trimtab.population.network import network
+from trimtab.trial.recipe import Device, Recipe
+
+LARGE = 1_000_000
+"""Parameters from which on a step is arithmetic, which stacking does not save."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An option of conf/engine, and why."""
+
+    engine: str
+    why: str
+
+
+def choice(recipe: Recipe, problem: Problem, device: Device) -> Choice:
+    """The engine for trials around this recipe."""
+    why = obstacle(recipe, device) or _no_stack(recipe, problem)
+    if why is not None:
+        return Choice("solo", why)
+    return Choice("population", "small networks spend most of a trial on what a stack of them shares")
+
+
+def _no_stack(recipe: Recipe, problem: Problem) -> str | None:
+    with torch.random.fork_rng():
+        models = [recipe.model(problem.shape, problem.outputs) for _ in range(2)]
+    model = models[0]
+    name = type(model).__name__
+    if isinstance(model, pl.LightningModule):
+        return f"{name} is a LightningModule and trains itself"
+    if isinstance(model, CNN) and len(problem.shape) == 3:
+        return "two-dimensional convolutions gain nothing from being stacked"
+    if (count := sum(p.numel() for p in model.parameters())) > LARGE:
+        return f"{name} has {count:,} parameters: its time is arithmetic, which stacking does not save"
+    try:
+        stack = network(models, torch.device("cpu"))
+        weights = [stack.load(m) for m in range(2)]
+        stack.forward(
+            {n: torch.stack([w[n] for w in weights]) for n in weights[0]}, torch.zeros(2, 2, *problem.shape), True, None
+        )
+    except Exception as e:  # whatever a user's module does that vmap cannot
+        return f"{name} can't be mapped over members: {' '.join(str(e).split())[:200]}"
+    return None

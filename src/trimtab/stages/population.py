@@ -1,0 +1,89 @@
+"""Trials that are trained together: what `train.task` does for one, for several in one tensor program."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+
+import trimtab
+from trimtab.data.prepared import Prepared
+from trimtab.population.members import Member, obstacle
+from trimtab.population.train import train_many
+from trimtab.stages import unpack
+from trimtab.stages.train import mlflow_run, of_the_study, summary
+from trimtab.sweep.trial import Trial
+from trimtab.tracking.runs import RunWriter
+from trimtab.trial.recorder import OnEpoch
+from trimtab.trial.train import Device, Recipe, TrialResult, save_result, train
+
+Result = TrialResult | Exception
+
+
+def population(trials: Sequence[Trial]) -> Iterator[tuple[int, float | Exception]]:
+    """Trains the configured recipes; the objective of each, or what ended it, by its position.
+
+    A recipe that no stack takes is trained alone.
+    """
+    data = of_the_study(trials[0].cfg)
+    with ExitStack() as left:  # whatever ends the population ends the runs that are still open
+        runs = {place: _opened(trial, left) for place, trial in enumerate(trials)}
+        for place, found in _trained(trials, [run for run, _ in runs.values()], data):
+            run, closing = runs[place]
+            try:
+                with trials[place].active(), closing:
+                    yield place, _kept(trials[place], run, found)
+            except Exception as e:
+                if found is not e:
+                    raise
+                yield place, e
+
+
+def _opened(trial: Trial, left: ExitStack) -> tuple[RunWriter, ExitStack]:
+    """The trial's MLflow run, and what closes it."""
+    closing = left.enter_context(ExitStack())
+    with trial.active():
+        return closing.enter_context(mlflow_run(trial.cfg, trial.directory)), closing
+
+
+def _kept(trial: Trial, run: RunWriter, found: Result) -> float:
+    """Writes a trial's files and ends its run; raises what ended the trial."""
+    if isinstance(found, Exception):
+        raise found
+    save_result(trial.directory, found)
+    run.file(trial.directory / ".hydra" / "config.yaml")
+    run.write(summary(found), tags={"state": "complete"})
+    return found.value
+
+
+def _trained(trials: Sequence[Trial], runs: Sequence[RunWriter], data: Prepared) -> Iterator[tuple[int, Result]]:
+    """Position and result of each trial, in the order in which they end."""
+    members: dict[Device, list[Member]] = {}
+    for place, (trial, run) in enumerate(zip(trials, runs, strict=True)):
+        with trial.active():
+            try:
+                recipe, device = unpack.recipe(trial.cfg), unpack.device(trial.cfg)
+            except Exception as e:
+                yield place, e
+                continue
+            on_epoch = _told(trial, run, recipe)
+            if obstacle(recipe, device) is None:
+                members.setdefault(device, []).append(Member(place, recipe, trial.cfg.seed, on_epoch))
+            else:
+                yield place, _alone(recipe, trial.cfg.seed, device, data, on_epoch)
+    for device, alike in members.items():
+        yield from train_many(alike, data.train, data.val, data.problem, device)
+
+
+def _told(trial: Trial, run: RunWriter, recipe: Recipe) -> OnEpoch:
+    def on_epoch(epoch: int, row: Mapping[str, float]) -> None:
+        with trial.active():
+            run.epoch(epoch, row)
+            trimtab.record(epochs=epoch)
+            trimtab.report(epoch, row[recipe.metric])  # last: it may end the trial
+
+    return on_epoch
+
+
+def _alone(recipe: Recipe, seed: int, device: Device, data: Prepared, on_epoch: OnEpoch) -> Result:
+    try:
+        return train(recipe, data.train, data.val, data.problem, seed, device, on_epoch)
+    except Exception as e:
+        return e

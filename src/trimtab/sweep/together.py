@@ -1,0 +1,97 @@
+"""Which trials are asked and run together, where the task can do that (see `trial.PopulationTask`)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trimtab.errors import SweepError
+
+AHEAD = 4
+"""Stacks' worth of trials asked at once where nothing is learnt from outcomes."""
+
+
+@dataclass(frozen=True)
+class Together:
+    """`hydra.sweeper.population`.
+
+    Attributes:
+        size: the most trials that are run together, as a stack; 1 runs each alone.
+        at_once: trials asked at once by a sampler that learns; null is twice `size`. More make larger stacks, but each
+            is asked knowing less.
+        shape_knobs: knobs that the trials of a stack must have in common.
+    """
+
+    size: int = 1
+    at_once: int | None = None
+    shape_knobs: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("size", "at_once"):
+            if (given := getattr(self, name)) is not None and given < 1:
+                raise SweepError(f"hydra.sweeper.population.{name} must be at least 1 but is {given}; raise it")
+
+    def units(self, learns: bool, exploring: int, lag: int) -> "Units":
+        """The units in which a study's trials are asked.
+
+        Args:
+            learns: whether the sampler does.
+            exploring: trials from 0 on that are asked without knowing any other.
+            lag: `hydra.sweeper.lag`.
+        """
+        if self.size == 1:
+            return Units(1, 1, lag)
+        length = (self.at_once or 2 * self.size) if learns else AHEAD * self.size
+        return Units(max(exploring, length), length, lag)
+
+    def stacks(self, shapes: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+        """Positions of the trials that form each stack; equal sizes rather than full ones.
+
+        Args:
+            shapes: for each trial the values of its shape knobs.
+        """
+        alike: dict[str, list[int]] = {}
+        for place, shape in enumerate(shapes):
+            alike.setdefault(repr(sorted(shape.items())), []).append(place)
+        return [stack for places in alike.values() for stack in _evenly(places, self.size)]
+
+
+@dataclass(frozen=True)
+class Units:
+    """Trials are asked in units of consecutive numbers, all of a unit seeing the same outcomes.
+
+    While one unit runs the next may be asked: the larger units are, the less each trial knows.
+
+    Attributes:
+        first: length of the first unit, which knows nothing anyway.
+        length: of the others.
+        lag: trials that may be on their way at once, if that is more than two units.
+    """
+
+    first: int
+    length: int
+    lag: int
+
+    def of(self, number: int) -> range:
+        """The unit of a trial."""
+        if number < self.first:
+            return range(self.first)
+        start = self.first + (number - self.first) // self.length * self.length
+        return range(start, start + self.length)
+
+    def horizon(self, number: int) -> int:
+        """Trials below this must have ended before the unit of `number` can be asked."""
+        unit = self.of(number)
+        if self.length == 1 == self.first:
+            return max(0, number + 1 - self.lag)
+        before = self.of(unit.start - 1).start if unit.start else 0
+        return max(0, min(unit.stop - self.lag, before))
+
+
+def _evenly(places: list[int], most: int) -> Iterator[list[int]]:
+    parts = -(-len(places) // most)
+    size, larger = divmod(len(places), parts)
+    start = 0
+    for part in range(parts):
+        stop = start + size + (part < larger)
+        yield places[start:stop]
+        start = stop
