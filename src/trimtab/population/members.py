@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import pytorch_lightning as pl
+
 from trimtab.models.mlp import MLP
 from trimtab.population.optimizers import KINDS
 from trimtab.trial import optimizers
@@ -56,6 +58,9 @@ def obstacle(recipe: Recipe, device: Device) -> str | None:
     """Why a recipe can't be a member; None if it can."""
     if device.precision != "32-true":
         return f"engine.precision={device.precision}: stacks compute in 32-true"
+    make = recipe.model.func if isinstance(recipe.model, partial) else recipe.model
+    if isinstance(make, type) and issubclass(make, pl.LightningModule):
+        return f"{make.__name__} is a LightningModule and trains itself"
     if not isinstance(recipe.optimizer, partial) or recipe.optimizer.func not in FACTORIES:
         return "its optimizer is not one of conf/optimizer"
     if recipe.batch_size == "auto":

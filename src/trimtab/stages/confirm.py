@@ -1,15 +1,19 @@
-"""One recipe on one fresh seed, in a worker process; what an earlier, killed call finished is found on disk."""
+"""One recipe on fresh seeds, in a worker process; what an earlier, killed call finished is found on disk."""
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trimtab.data.prepared import load_prepared
+from trimtab.data.prepared import Prepared, load_prepared
 from trimtab.errors import Diverged
+from trimtab.population.members import Member
+from trimtab.population.train import train_many
 from trimtab.stages.train import summary
-from trimtab.tracking.runs import Parent, Settings, opened_run
-from trimtab.trial.train import Device, Recipe, load_result, save_result, train
+from trimtab.tracking.runs import Parent, RunWriter, Settings, opened_run
+from trimtab.trial.train import Device, Recipe, TrialResult, load_result, save_result, train
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Training:
     tags: dict[str, str]
     params: dict[str, Any]
     parent: Parent | None
+    together: bool
 
 
 @dataclass(frozen=True)
@@ -39,19 +44,54 @@ class Confirmed:
     best_epoch: int
 
 
-def confirm(training: Training) -> Confirmed:
-    """One entrant on one seed; runs in a worker."""
-    t = training
-    if not (t.folder / "result.json").exists():
-        data = load_prepared(t.prepared)
-        with opened_run(t.tracking, t.data, t.name, t.key, tags=t.tags, params=t.params, parent=t.parent) as run:
-            try:
-                result = train(t.recipe, data.train, data.val, data.problem, t.seed, t.device, run.epoch)
-            except Diverged as e:
-                run.write(tags={"state": "failed", "reason": str(e)})
-                return Confirmed(math.nan, 0)
-            run.write(summary(result), tags={"state": "complete"})
-        save_result(t.folder, result)
-        (t.folder / "weights.pt").unlink(missing_ok=True)  # evaluate trains the champion on more rows
-    saved = load_result(t.folder)
+def confirm(trainings: Sequence[Training]) -> list[Confirmed]:
+    """One entrant on its seeds, together where the study's trials were; runs in a worker."""
+    if all((t.folder / "result.json").exists() for t in trainings):
+        return [_saved(t) for t in trainings]
+    data = load_prepared(trainings[0].prepared)
+    with ExitStack() as opened:
+        runs = [
+            opened.enter_context(
+                opened_run(t.tracking, t.data, t.name, t.key, tags=t.tags, params=t.params, parent=t.parent)
+            )
+            for t in trainings
+        ]
+        confirmed: dict[int, Confirmed] = {}
+        for place, found in _trained(trainings, runs, data):
+            confirmed[place] = _kept(trainings[place], runs[place], found)
+    return [confirmed[place] for place in range(len(trainings))]
+
+
+def _trained(
+    trainings: Sequence[Training], runs: Sequence[RunWriter], data: Prepared
+) -> Iterator[tuple[int, TrialResult | Exception]]:
+    rows = (data.train, data.val, data.problem)
+    if trainings[0].together:
+        members = [
+            Member(place, t.recipe, t.seed, run.epoch)
+            for place, (t, run) in enumerate(zip(trainings, runs, strict=True))
+        ]
+        yield from train_many(members, *rows, trainings[0].device)
+        return
+    for place, (t, run) in enumerate(zip(trainings, runs, strict=True)):
+        try:
+            yield place, train(t.recipe, *rows, t.seed, t.device, run.epoch)
+        except Diverged as e:
+            yield place, e
+
+
+def _kept(training: Training, run: RunWriter, found: TrialResult | Exception) -> Confirmed:
+    if isinstance(found, Diverged):
+        run.write(tags={"state": "failed", "reason": str(found)})
+        return Confirmed(math.nan, 0)
+    if isinstance(found, Exception):
+        raise found
+    run.write(summary(found), tags={"state": "complete"})
+    save_result(training.folder, found)
+    (training.folder / "weights.pt").unlink(missing_ok=True)  # evaluate trains the champion on more rows
+    return Confirmed(found.value, found.best_epoch)
+
+
+def _saved(training: Training) -> Confirmed:
+    saved = load_result(training.folder)
     return Confirmed(saved.value, saved.best_epoch)

@@ -14,6 +14,7 @@ from trimtab import config
 from trimtab.errors import SweepError, TrimtabError
 from trimtab.overrides import Override, given_overrides, merged
 from trimtab.paths import Paths, read_json, write_json
+from trimtab.population.members import obstacle
 from trimtab.selection.choose import Candidate, best_trials, champion, median_epoch
 from trimtab.stages import unpack
 from trimtab.stages.closing import closing, progress, require_prepared
@@ -70,7 +71,7 @@ def select(cfg: DictConfig) -> None:
     trials = read_trials(paths.stage("sweep") / "trials.csv")
     entrants = list(_entrants(given, trials, study, cfg.select.candidates, cfg.select.baselines))
     seeds = fresh_seeds(cfg.seed, cfg.select.seeds)
-    found = _confirm(entrants, seeds, paths.project / study["folder"], cfg.sweep.workers)
+    found = _confirm(entrants, seeds, paths.project / study["folder"], cfg.sweep.workers, study["together"])
     result = _result(entrants, seeds, found, study, cfg)
     write_json(paths.stage("select") / "champion.json", result)
     write_json(paths.stage("select") / "metrics.json", _metrics(result))
@@ -139,16 +140,18 @@ def _of_the_task(given: Sequence[Override]) -> list[Override]:
 
 
 def _confirm(
-    entrants: Sequence[Entrant], seeds: Sequence[int], study: Path, workers: int
+    entrants: Sequence[Entrant], seeds: Sequence[int], study: Path, workers: int, together: bool
 ) -> dict[tuple[str, int], Confirmed]:
     """Trains every entrant on every seed; what an earlier, killed call finished is taken from its folder."""
-    trainings = [_training(e, seed, study) for e in entrants for seed in seeds]
+    groups = [[_training(e, seed, study, together) for seed in seeds] for e in entrants]
+    if not together:
+        groups = [[training] for group in groups for training in group]
     found: dict[tuple[str, int], Confirmed] = {}
-    with Processes(workers) as pool, progress("select", len(trainings)) as advance:
+    with Processes(workers) as pool, progress("select", len(groups)) as advance:
         try:
-            for training, confirmed in completed(pool, confirm, trainings):
-                found[training.entrant, training.seed] = confirmed
-                advance(training.entrant)
+            for group, confirmed in completed(pool, confirm, groups):
+                found.update(((t.entrant, t.seed), c) for t, c in zip(group, confirmed, strict=True))
+                advance(group[0].entrant)
         except WorkerDied as e:
             raise TrimtabError(
                 f"a training of select was ended from outside ({e}), for want of memory perhaps; take fewer "
@@ -157,13 +160,15 @@ def _confirm(
     return found
 
 
-def _training(entrant: Entrant, seed: int, study: Path) -> Training:
+def _training(entrant: Entrant, seed: int, study: Path, together: bool) -> Training:
     cfg = entrant.cfg
     parent = study / "mlflow.json"
+    recipe, device = unpack.recipe(cfg), unpack.device(cfg)
     return Training(
         entrant=entrant.name,
-        recipe=unpack.recipe(cfg),
-        device=unpack.device(cfg),
+        recipe=recipe,
+        device=device,
+        together=together and obstacle(recipe, device) is None,
         prepared=Paths.here().prepared,
         folder=study / "confirm" / f"{entrant.key}-{seed}",
         seed=seed,

@@ -138,6 +138,7 @@ def export(directory: Path, cfg: DictConfig) -> dict[str, Any]:
         "direction": found.direction,
         "sampler": cfg.hydra.runtime.choices["hydra/sweeper/sampler"],
         "seed": cfg.seed,
+        "together": found.attributes["pieces"]["configuration"]["engine.size"] > 1,
         "counts": dict(Counter(t.state.name for t in found.finished)),
         "best": _point(found.best),
         "baseline": _point(found.baseline),

@@ -24,6 +24,7 @@ from trimtab.sweep.database import Claims, connect, outages
 from trimtab.sweep.index import Index
 from trimtab.sweep.outcome import Completed, Failed, Outcome, Pruned
 from trimtab.sweep.settings import Direction
+from trimtab.sweep.turns import LEFT, as_left, due
 
 log = logging.getLogger(__name__)
 FILE = "study.journal"
@@ -178,7 +179,14 @@ class Journal:
             known = self.storage.get_study_user_attrs(self.study_id)
             for key in attributes.keys() - known.keys():
                 self.storage.set_study_user_attr(self.study_id, key, attributes[key])
+            self._mend()
             self.index = Index(directions, self.storage.get_all_trials(self.study_id, deepcopy=False))
+
+    def _mend(self) -> None:
+        """A write that was torn after what a pause or its end is made of, and before the state that follows from it."""
+        for trial in self.storage.get_all_trials(self.study_id, deepcopy=False):
+            if (state := due(trial)) != trial.state and not self.theirs(trial):
+                self.storage.set_trial_state_values(trial._trial_id, state)
 
     def _study(self, name: str, directions: Sequence[Direction]) -> int:
         """The only one of a file; of a database, that of the name."""
@@ -277,11 +285,19 @@ class Journal:
             self.storage.set_trial_state_values(key, TrialState.WAITING)
         return self.index.put(self.storage.get_trial(key))
 
+    def leave(self, paused: Sequence[tuple[FrozenTrial, str]]) -> list[FrozenTrial]:
+        """Notes why paused trials go no further for now; they count as pruned until a sweep sends them on."""
+        with self._whole():
+            for trial, why in paused:
+                self.storage.set_trial_user_attr(trial._trial_id, LEFT, why)
+            left = [self.storage.get_trial(trial._trial_id) for trial, _ in paused]
+        return [self.index.put(as_left(trial)) for trial in left]
+
     def send_on(self, trial: FrozenTrial, turns: Sequence[tuple[int, int]]) -> FrozenTrial:
         """Makes a paused trial run again."""
         key = trial._trial_id
         with self._whole():
-            for name, value in {**self.mine(), "turns": list(turns), "starts": 1}.items():
+            for name, value in {**self.mine(), "turns": list(turns), "starts": 1, LEFT: ""}.items():
                 self.storage.set_trial_user_attr(key, name, value)
             self.storage.set_trial_state_values(key, TrialState.RUNNING)
         return self.index.put(self.storage.get_trial(key))

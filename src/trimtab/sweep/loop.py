@@ -62,7 +62,7 @@ def run_trials(
         if not running:
             if interrupt.asked:
                 raise KeyboardInterrupt
-            _end(supply.leftovers(), journal, study, watchers)
+            _tell(supply.leave(), study, watchers)
             return
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in sorted(done, key=lambda f: running[f][0].number):
@@ -86,9 +86,15 @@ def _end(
     ended: Sequence[tuple[FrozenTrial, Outcome]], journal: Journal, study: Study, watchers: Sequence[Watcher]
 ) -> None:
     """What has ended is on disk before anybody is told."""
-    for trial in journal.tell(ended) if ended else ():
+    told = journal.tell(ended) if ended else []
+    for trial in told:
         if pauses(trial):
             drop(study.folder(trial))
+    _tell(told, study, watchers)
+
+
+def _tell(ended: Sequence[FrozenTrial], study: Study, watchers: Sequence[Watcher]) -> None:
+    for trial in ended:
         for watcher in watchers:
             watcher.finished(study, trial)
 

@@ -33,8 +33,10 @@ class Quiet:
         self._pruned = sum(t.state == TrialState.PRUNED for t in study.trials)
         self._best, self._front = study.best, study.front if len(study.directions) > 1 else []
         self._begun = self._said = time.monotonic()
-        rest = max(0, self.total - self._done)
+        paused = sum(t.state == TrialState.WAITING for t in study.trials)
+        rest = max(0, self.total - self._done - paused)
         plan = f"{rest} trials to run" if rest else "nothing to do"
+        plan += f" ({paused} paused)" if paused else ""
         self.say(f"study {study.name} in {study.directory}: {self._done} trials finished, {plan}")
 
     def finished(self, study: Study, trial: FrozenTrial) -> None:

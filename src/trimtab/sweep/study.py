@@ -16,6 +16,7 @@ from trimtab.sweep.pareto import excess, layers
 from trimtab.sweep.settings import Direction, named
 from trimtab.sweep.space import Value
 from trimtab.sweep.space import params as params
+from trimtab.sweep.turns import as_left
 
 
 class Study:
@@ -36,7 +37,7 @@ class Study:
         self.name: str = storage.get_study_name_from_id(study_id)
         self.directions = named(storage.get_study_directions(study_id))
         self.direction: Direction = self.directions[0]
-        self._index = index or Index(self.directions, storage.get_all_trials(study_id, deepcopy=False))
+        self._index = index or Index(self.directions, map(as_left, storage.get_all_trials(study_id, deepcopy=False)))
 
     @classmethod
     def of(cls, journal: Journal, directory: Path) -> "Study":

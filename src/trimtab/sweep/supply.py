@@ -9,7 +9,7 @@ from trimtab.sweep.budget import Budget
 from trimtab.sweep.check import Plan, Point
 from trimtab.sweep.context import Orders
 from trimtab.sweep.journal import Journal
-from trimtab.sweep.outcome import Failed, Outcome, Pruned
+from trimtab.sweep.outcome import Failed, Outcome
 from trimtab.sweep.pruners import History, Never
 from trimtab.sweep.repeats import Repeats
 from trimtab.sweep.samplers import Proposal, Sampler
@@ -82,11 +82,13 @@ class Supply:
         self._starts.update(t.number for t in stack)
         return [self._journal.start(t) for t in stack]
 
-    def leftovers(self) -> list[tuple[FrozenTrial, Outcome]]:
-        """Paused trials, with what becomes of them: nobody is left who could send them on."""
-        if any(self._journal.theirs(t) for t in self._journal.trials if t.state == TrialState.RUNNING):
+    def leave(self) -> list[FrozenTrial]:
+        """Paused trials, once nobody is left who could send them on."""
+        trials = self._journal.trials
+        if any(self._journal.theirs(t) for t in trials if t.state == TrialState.RUNNING):
             return []
-        return [(t, _not_sent_on(t)) for t in self._journal.trials if t.state == TrialState.WAITING]
+        paused = [t for t in trials if t.state == TrialState.WAITING]
+        return self._journal.leave([(t, f"paused at step {pauses(t)[-1]} and was not sent on") for t in paused])
 
     def orders(self, trial: FrozenTrial) -> Orders:
         """What a started trial takes along: the same whenever and wherever it is run again."""
@@ -282,8 +284,3 @@ class Supply:
 def _stack_of(trial: FrozenTrial) -> int:
     """The first number of the stack that a trial was asked for."""
     return int(trial.user_attrs.get("stack", trial.number))
-
-
-def _not_sent_on(trial: FrozenTrial) -> Pruned:
-    reason = f"paused at step {pauses(trial)[-1]} and was not sent on"
-    return Pruned(reason, trial.intermediate_values, constraints=trial.constraints)

@@ -6,8 +6,12 @@ Without pauses turn and trial number are the same. A paused trial that is sent o
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
+
+LEFT = "left"
+"""Attribute of a paused trial: why it was not sent on when the budget was spent."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,13 @@ def pauses(trial: FrozenTrial) -> list[int]:
     return list(trial.user_attrs.get("pauses", ()))
 
 
+def due(trial: FrozenTrial) -> TrialState:
+    """The state that a trial should be in: paused as often as started, it waits; started once more, it runs."""
+    if trial.state.is_finished() or "turns" not in trial.user_attrs:
+        return trial.state
+    return TrialState.WAITING if len(pauses(trial)) >= len(trial.user_attrs["turns"]) else TrialState.RUNNING
+
+
 def _has_ended(trial: FrozenTrial, turn: Turn) -> bool:
     return trial.state.is_finished() or len(pauses(trial)) > turn.stretch
 
@@ -81,6 +92,19 @@ def _has_ended(trial: FrozenTrial, turn: Turn) -> bool:
 def at_last_pause(trial: FrozenTrial) -> FrozenTrial:
     """A paused trial as samplers and pruners shall see it until it has gone on and got further: pruned there."""
     return _at_pause(trial, pauses(trial)[-1])
+
+
+def as_left(trial: FrozenTrial) -> FrozenTrial:
+    """A paused trial that a spent budget has left behind counts as pruned, until a larger one sends it on."""
+    if trial.state != TrialState.WAITING or not trial.user_attrs.get(LEFT):
+        return trial
+    left = at_last_pause(trial)
+    left.user_attrs = {**trial.user_attrs, "reason": trial.user_attrs[LEFT]}
+    value = trial.intermediate_values[pauses(trial)[-1]]
+    left.values = [value] if isfinite(value) else None
+    left._trial_id = trial._trial_id
+    left.datetime_start, left.datetime_complete = trial.datetime_start, trial.datetime_start
+    return left
 
 
 def _at_end(trial: FrozenTrial, turn: Turn) -> FrozenTrial:
