@@ -20,7 +20,6 @@ from trimtab.sweep.genetic import Genetic, Nsga2, crowding
 from trimtab.sweep.grammar import parse
 from trimtab.sweep.samplers import CmaEs, Foreign, Gp, Proposal, Random, Sampler, Tpe, refuse_misfit
 from trimtab.sweep.space import Space
-from trimtab.sweep.together import Units
 from trimtab.sweep.view import View
 
 LOADER = ConfigLoaderImpl(create_config_search_path(None))
@@ -48,7 +47,7 @@ class Bench:
         self.sampler, self.space, self.seed = sampler, space, seed
         self.directions, self.told = directions, 0
         self.trials: list[FrozenTrial] = []
-        self.units = Units(1, 1, lag)
+        self.lag = lag
         self.view = View(["minimize"] * directions)
 
     def run(self, count: int) -> "Bench":
@@ -58,14 +57,15 @@ class Bench:
 
     def ask(self) -> Proposal:
         number = len(self.trials)
-        for trial in self.trials[self.told : self.units.horizon(number)]:
+        horizon = max(0, number + 1 - self.lag)
+        for trial in self.trials[self.told : horizon]:
             self.view.tell(trial)
-        self.told = max(self.told, self.units.horizon(number))
+        self.told = max(self.told, horizon)
         return self.view.propose(self.sampler, self.space, self.seed, number, number)
 
     def resumed(self, sampler: Sampler) -> "Bench":
         """Another process: all it has is what the journal holds."""
-        other = Bench(sampler, self.space, self.directions, self.units.lag, self.seed)
+        other = Bench(sampler, self.space, self.directions, self.lag, self.seed)
         other.trials = list(self.trials)
         for trial in other.trials:
             other.view.show(trial)

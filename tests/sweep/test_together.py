@@ -49,20 +49,13 @@ def together(wrapped: Callable[[Sequence[Trial]], Iterator[tuple[int, Any]]]) ->
     return task
 
 
-@pytest.mark.parametrize("units", [Units(1, 1, 1), Units(1, 1, 8), Units(11, 4, 8), Units(16, 16, 8), Units(3, 4, 32)])
-def test_units_leave_no_number_out_and_never_look_ahead(units: Units) -> None:
-    for before, number in pairwise(range(100)):
-        unit = units.of(number)
-        assert number in unit
+@pytest.mark.parametrize("units", [Units(1, 1), Units(11, 4), Units(16, 16), Units(3, 4)])
+def test_units_leave_no_turn_out(units: Units) -> None:
+    for before, turn in pairwise(range(100)):
+        unit = units.of(turn)
+        assert turn in unit
         assert unit in (units.of(before), range(units.of(before).stop, unit.stop))
-        assert units.horizon(unit.start) == units.horizon(number)
-        assert units.horizon(before) <= units.horizon(number) <= unit.start
-
-
-def test_one_unit_may_be_on_its_way_while_the_next_is_asked() -> None:
-    units = Units(12, 4, 8)
-    assert [units.horizon(n) for n in (0, 12, 16, 20, 24)] == [0, 0, 12, 16, 20]
-    assert [Units(12, 4, 16).horizon(n) for n in (16, 20, 24, 28)] == [4, 8, 12, 16]
+        assert len(unit) == (units.first if turn < units.first else units.length)
 
 
 @pytest.mark.parametrize(

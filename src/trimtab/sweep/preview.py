@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from trimtab.errors import SweepError
+from trimtab.sweep.settings import Settings
 from trimtab.sweep.space import Space
 from trimtab.sweep.study import Study
 
@@ -22,6 +23,7 @@ def preview(
     directory: Path,
     total: int,
     workers: int,
+    settings: Settings,
 ) -> str:
     """The text of a dry run; `study` is what is already there."""
     finished = len(study.finished) if study else 0
@@ -32,11 +34,21 @@ def preview(
             *columns(rows),
             f"size: {_size(space)}",
             f"would run {remaining} of {total} trials ({finished} finished) on {workers} "
-            f"worker{'s' * (workers > 1)}, sampler {sampler}, in {directory}",
+            f"worker{'s' * (workers > 1)}, sampler {sampler}{_further(settings)}, in {directory}",
             _duration(study, remaining, workers),
             "dry run: no trial was run, nothing was written",
         ]
     )
+
+
+def _further(settings: Settings) -> str:
+    """What else there is to each trial."""
+    found = f", up to {settings.population.size} together" if settings.population.size > 1 else ""
+    found += f", each on {settings.seeds} seeds" if settings.seeds > 1 else ""
+    if settings.pruner is not None and not settings.pruner.idle:
+        pauses = ", which pauses" if getattr(settings.pruner, "pause", False) else ""
+        found += f", pruner {type(settings.pruner).__name__.lower()}{pauses}"
+    return found
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -33,11 +33,8 @@ class Supply:
         self._journal, self._plan, self._settings = journal, plan, settings
         self.budget = Budget(journal, settings, total)
         self._view = View(settings.directions)
-        self._units = settings.population.units(
-            settings.sampler.can.learns,
-            settings.before + getattr(settings.sampler, "n_startup_trials", 0),
-            settings.lag,
-        )
+        exploring = settings.before + getattr(settings.sampler, "n_startup_trials", 0)
+        self._units = settings.population.units(settings.sampler.can.learns, exploring)
         self._view.warm(warm)
         self._history: History = (settings.pruner or Never()).history(settings.directions[0])
         self._turns = Turns(journal.trials)
@@ -134,11 +131,25 @@ class Supply:
         if self._settings.schedule == "async":
             self._see_all()
             return True
-        horizon = self._units.horizon(turn)
+        horizon = self._horizon(turn)
         if not self._turns.have_ended(self._journal.trials, horizon):
             return False
         self._see(horizon)
         return True
+
+    def _horizon(self, turn: int) -> int:
+        """Turns below this must have ended before the unit of `turn` is asked: so many that `lag` may be on their way.
+
+        A stack ends as one, so that all of it is seen or nothing.
+        """
+        start = self._units.of(turn).start
+        horizon = start + 1 - self._settings.lag
+        if horizon <= 0:
+            return 0
+        stacks = [_stack_of(self._journal.trials[t.number]) for t in self._turns.between(horizon - 1, start)]
+        while len(stacks) > 1 and stacks[0] == stacks[1]:
+            horizon, stacks = horizon + 1, stacks[1:]
+        return horizon
 
     def _see(self, horizon: int) -> None:
         """Takes in the outcomes of all turns below."""
@@ -178,14 +189,18 @@ class Supply:
             return None
         templates = [self._given(n) if n < self._settings.before else self._proposed(n) for n in numbers]
         stacks = self._settings.population.stacks([self._shape(t) for t in templates])
-        for stack in stacks if len(numbers) > 1 else ():
-            for place in stack:
+        order = [place for stack in stacks for place in stack]
+        for stack in stacks:
+            for place in stack if len(numbers) > 1 else ():
                 templates[place].set_user_attr("stack", numbers[stack[0]])
+        for turn, place in enumerate(order, start=len(self._turns)):
+            if turn != numbers[place] and self._settings.schedule == "reproducible":
+                templates[place].set_user_attr("turns", [(turn, 0)])
         self._shown = first + len(numbers)
         trials = self._journal.ask(templates)
-        for trial in trials:
-            self._turns.add(Turn(trial.number, 0))
-            self._begun(trial)
+        for place in order:
+            self._turns.add(Turn(trials[place].number, 0))
+            self._begun(trials[place])
         self._asked.extend([trials[place] for place in stack] for stack in stacks)
         return self._asked.popleft()
 

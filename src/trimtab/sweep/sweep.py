@@ -98,7 +98,7 @@ def sweep(
     if settings.dry_run:
         study = _existing(ready)
         name = str(study.attributes.get("sampler", ready.choice.name)) if study else ready.choice.name
-        print(preview(ready.plan.space, name, study, ready.directory, ready.total, ready.workers))
+        print(preview(ready.plan.space, name, study, ready.directory, ready.total, ready.workers, settings))
         return ready.directory
     claims = None if settings.storage is None else Claims(settings.storage, ready.name, shared=ready.shared)
     with nullcontext() if ready.shared else lock(ready.directory), claims.held() if claims else nullcontext():

@@ -30,18 +30,17 @@ class Together:
             if (given := getattr(self, name)) is not None and given < 1:
                 raise SweepError(f"hydra.sweeper.population.{name} must be at least 1 but is {given}; raise it")
 
-    def units(self, learns: bool, exploring: int, lag: int) -> "Units":
+    def units(self, learns: bool, exploring: int) -> "Units":
         """The units in which a study's trials are asked.
 
         Args:
             learns: whether the sampler does.
             exploring: trials from 0 on that are asked without knowing any other.
-            lag: `hydra.sweeper.lag`.
         """
         if self.size == 1:
-            return Units(1, 1, lag)
+            return Units(1, 1)
         length = (self.at_once or 2 * self.size) if learns else AHEAD * self.size
-        return Units(max(exploring, length), length, lag)
+        return Units(max(exploring, length), length)
 
     def stacks(self, shapes: Sequence[Mapping[str, Any]]) -> list[list[int]]:
         """Positions of the trials that form each stack; equal sizes rather than full ones.
@@ -57,34 +56,22 @@ class Together:
 
 @dataclass(frozen=True)
 class Units:
-    """Trials are asked in units of consecutive numbers, all of a unit seeing the same outcomes.
-
-    While one unit runs the next may be asked: the larger units are, the less each trial knows.
+    """Trials are asked in units of consecutive turns, all of a unit seeing the same outcomes.
 
     Attributes:
         first: length of the first unit, which knows nothing anyway.
         length: of the others.
-        lag: trials that may be on their way at once, if that is more than two units.
     """
 
     first: int
     length: int
-    lag: int
 
-    def of(self, number: int) -> range:
-        """The unit of a trial."""
-        if number < self.first:
+    def of(self, turn: int) -> range:
+        """The unit of a turn."""
+        if turn < self.first:
             return range(self.first)
-        start = self.first + (number - self.first) // self.length * self.length
+        start = self.first + (turn - self.first) // self.length * self.length
         return range(start, start + self.length)
-
-    def horizon(self, number: int) -> int:
-        """Trials below this must have ended before the unit of `number` can be asked."""
-        unit = self.of(number)
-        if self.length == 1 == self.first:
-            return max(0, number + 1 - self.lag)
-        before = self.of(unit.start - 1).start if unit.start else 0
-        return max(0, min(unit.stop - self.lag, before))
 
 
 def _evenly(places: list[int], most: int) -> Iterator[list[int]]:

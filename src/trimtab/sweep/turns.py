@@ -48,6 +48,10 @@ class Turns:
         """The next turn."""
         self._turns.append(turn)
 
+    def between(self, first: int, stop: int) -> list[Turn]:
+        """The turns `first` … `stop` - 1, as far as there are any."""
+        return self._turns[max(0, first) : stop]
+
     def running(self, trials: Sequence[FrozenTrial]) -> Iterator[tuple[int, FrozenTrial]]:
         """Turns whose trials were left running, with these."""
         for index, turn in enumerate(self._turns):
