@@ -1,0 +1,75 @@
+"""Which members share a stack: those that may, and of those the ones that cost alike.
+
+Padding makes a small perceptron as dear as the largest of its stack, and a stack whose weights leave the cache is slower
+than its members alone. A step's time is modelled, and the members parted so that the sum over stacks is least. The
+constants are a fit to stacks of 1, 2, 4 and 8 perceptrons (16 × 1 … 256 × 4, batches of 32 and 256) on one core of a
+2020s x86-64; only their ratios matter. Elsewhere than on a CPU, members stay together.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from trimtab.models.mlp import MLP
+from trimtab.population.members import Member, company
+from trimtab.population.mlp import hidden_layers
+
+Pair = tuple[Member, nn.Module]
+
+STEP_MS, LAYER_MS, MEMBER_MS = 1.0, 0.25, 0.15
+"""Of a step whatever is in it; for each layer; for each member."""
+WEIGHT_MS, WEIGHT_ROW_MS = 1.75e-5, 2.7e-7
+"""For each weight of each member: the optimizer's part, and that of each row of the batch."""
+CACHED = 800_000
+"""Weights of a whole stack that the cache holds, with their gradients and the optimizer's memory."""
+
+
+def stacks(pairs: Sequence[Pair], device: torch.device) -> list[list[Pair]]:
+    """Parts members, with their networks, into stacks.
+
+    Args:
+        pairs: members whose batch sizes are numbers, with their networks.
+        device: where they are trained.
+    """
+    alike: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        alike.setdefault(repr(company(pair[0].recipe)), []).append(pair)
+    groups = [sorted(group, key=lambda p: (_size(p[1]), p[0].number)) for group in alike.values()]
+    return [part for group in groups for part in (_parted(group) if device.type == "cpu" else [group])]
+
+
+def _parted(pairs: list[Pair]) -> list[list[Pair]]:
+    """The partition of sorted members into neighbours that takes least time: `best[i]` is that of the first i."""
+    best: list[tuple[float, int]] = [(0.0, 0)]
+    for stop in range(1, len(pairs) + 1):
+        best.append(min((best[start][0] + _step_ms(pairs[start:stop]), start) for start in range(stop)))
+    found, stop = [], len(pairs)
+    while stop:
+        start = best[stop][1]
+        found.append(pairs[start:stop])
+        stop = start
+    return found[::-1]
+
+
+def _step_ms(pairs: Sequence[Pair]) -> float:
+    """A step of these members as one stack."""
+    sizes = [_size(model) for _, model in pairs]
+    first = pairs[0][1]
+    depth = max(depth for _, _, depth in sizes)
+    weights = max(size for size, _, _ in sizes)
+    if isinstance(first, MLP) and depth:
+        width = max(width for _, width, _ in sizes)
+        layers = hidden_layers(first)
+        outputs = first.layers.output.out_features  # type: ignore[union-attr]
+        weights = width * (layers[0].linear.in_features + (depth - 1) * width + int(outputs))  # type: ignore[arg-type]
+    each = weights * (WEIGHT_MS + WEIGHT_ROW_MS * int(pairs[0][0].recipe.batch_size))
+    crowded = max(1.0, 0.5 + len(pairs) * weights / (2 * CACHED)) if len(pairs) > 1 else 1.0
+    return STEP_MS + LAYER_MS * depth + len(pairs) * (MEMBER_MS + each * crowded)
+
+
+def _size(model: nn.Module) -> tuple[int, int, int]:
+    """Weights, widest layer and number of hidden layers; of other networks than perceptrons only the first counts."""
+    weights = sum(p.numel() for p in model.parameters())
+    layers = hidden_layers(model) if isinstance(model, MLP) else []
+    return weights, max((h.linear.out_features for h in layers), default=0), len(layers)

@@ -1,0 +1,67 @@
+"""Which members share a stack."""
+
+from functools import partial
+
+import torch
+from torch import nn
+
+from trimtab.models.cnn import CNN
+from trimtab.models.mlp import MLP
+from trimtab.population.members import Member
+from trimtab.population.stacks import stacks
+from trimtab.trial import optimizers
+from trimtab.trial.recipe import Recipe
+from trimtab.trial.schedules import Constant
+
+CPU = torch.device("cpu")
+
+
+def pair(number: int, width: int, depth: int = 2, batch_size: int = 32) -> tuple[Member, nn.Module]:
+    model = partial(MLP, depth=depth, width=width)
+    recipe = Recipe(model, partial(optimizers.adamw, lr=0.1), Constant(), 1, batch_size, None, "val/loss", 1)
+    return Member(number, recipe, 0), model((40,), 10)
+
+
+def numbers(parts: list[list[tuple[Member, nn.Module]]]) -> list[list[int]]:
+    return [sorted(m.number for m, _ in part) for part in parts]
+
+
+def test_alike_share_one() -> None:
+    assert numbers(stacks([pair(n, 64) for n in range(8)], CPU)) == [[*range(8)]]
+
+
+def test_batch_sizes_do_not_mix() -> None:
+    found = stacks([pair(n, 64, batch_size=32 if n % 2 else 64) for n in range(6)], CPU)
+    assert sorted(numbers(found)) == [[0, 2, 4], [1, 3, 5]]
+
+
+def test_the_small_are_not_padded_to_the_large() -> None:
+    found = stacks(
+        [pair(n, width, depth) for n, (width, depth) in enumerate([(16, 1), (256, 4), (20, 1), (24, 2)])], CPU
+    )
+    assert numbers(found) == [[0, 2, 3], [1]]
+
+
+def test_nobody_is_lost_and_order_does_not_matter() -> None:
+    pairs = [pair(n, 16 + 37 * n % 240, 1 + n % 4, 16 * 2 ** (n % 3)) for n in range(24)]
+    found = numbers(stacks(pairs, CPU))
+    assert sorted(n for part in found for n in part) == [*range(24)]
+    assert sorted(numbers(stacks(pairs[::-1], CPU))) == sorted(found)
+    assert 3 < len(found) < 24
+
+
+def test_a_stack_stays_within_the_cache() -> None:
+    assert max(map(len, numbers(stacks([pair(n, 256, 4) for n in range(8)], CPU)))) < 8
+
+
+def test_elsewhere_they_stay_together() -> None:
+    assert len(stacks([pair(0, 16), pair(1, 256)], torch.device("meta"))) == 1
+
+
+def test_other_networks_are_parted_by_shape() -> None:
+    def cnn(number: int, channels: int) -> tuple[Member, nn.Module]:
+        model = partial(CNN, channels=channels, blocks=1, kernel=3)
+        recipe = Recipe(model, partial(optimizers.adamw, lr=0.1), Constant(), 1, 32, None, "val/loss", 1)
+        return Member(number, recipe, 0), model((40,), 10)
+
+    assert sorted(numbers(stacks([cnn(0, 8), cnn(1, 16), cnn(2, 8)], CPU))) == [[0, 2], [1]]
