@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 def pair(number: int, width: int, depth: int = 2, batch_size: int = 32) -> tuple[Member, nn.Module]:
     model = partial(MLP, depth=depth, width=width)
     recipe = Recipe(model, partial(optimizers.adamw, lr=0.1), Constant(), 1, batch_size, None, "val/loss", 1)
-    return Member(number, recipe, 0), model((40,), 10)
+    return Member(number, recipe, 0), model((1, 40), 10)
 
 
 def numbers(parts: list[list[tuple[Member, nn.Module]]]) -> list[list[int]]:
@@ -62,6 +62,6 @@ def test_other_networks_are_parted_by_shape() -> None:
     def cnn(number: int, channels: int) -> tuple[Member, nn.Module]:
         model = partial(CNN, channels=channels, blocks=1, kernel=3)
         recipe = Recipe(model, partial(optimizers.adamw, lr=0.1), Constant(), 1, 32, None, "val/loss", 1)
-        return Member(number, recipe, 0), model((40,), 10)
+        return Member(number, recipe, 0), model((1, 40), 10)
 
     assert sorted(numbers(stacks([cnn(0, 8), cnn(1, 16), cnn(2, 8)], CPU))) == [[0, 2], [1]]
