@@ -224,6 +224,7 @@ class ProcessesConf:
     _target_: str = "trimtab.sweep.executors.Processes"
     _partial_: bool = True
     threads: int | None = None
+    preload: list[str] = field(default_factory=list)
 
 
 @dataclass

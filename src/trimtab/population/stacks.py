@@ -1,9 +1,9 @@
 """Which members share a stack: those that may, and of those the ones that cost alike.
 
 Padding makes a small perceptron as dear as the largest of its stack, and a stack whose weights leave the cache is
-slower than its members alone. A step's time is modelled, and the members parted so that the sum over stacks is least. The
-constants are a fit to stacks of 1, 2, 4 and 8 perceptrons (16 × 1 … 256 × 4, batches of 32 and 256) on one core of a
-2020s x86-64; only their ratios matter. Elsewhere than on a CPU, members stay together.
+slower than its members alone. So a step's time is modelled, and members are parted so that the sum over stacks is
+least. The constants are a fit to stacks of 1, 2, 4 and 8 perceptrons (16 × 1 … 256 × 4, batches of 32 and 256) on one
+core of an x86-64 of the 2020s; only their ratios matter. Elsewhere than on a CPU, members stay together.
 """
 
 from collections.abc import Sequence

@@ -16,7 +16,10 @@ from trimtab.overrides import Override, overrides
 from trimtab.paths import Paths, atomic, write_json
 from trimtab.stages.closing import closing, require_prepared
 from trimtab.stages.train import OWN_TRAINING
+from trimtab.sweep.executors import preloading
+from trimtab.sweep.worker import share
 
+PRELOAD = ("trimtab.stages.population",)
 CURVES = 5  # trials whose learning curves the report shows, besides the baseline's
 
 
@@ -37,12 +40,21 @@ def study(argv: Sequence[str], hydra: Sequence[str] = ()) -> Path | None:
     if not flags:
         given = overrides(typed)
         cfg = config.compose(given)
+        argv = [*argv, *_preloading(cfg)]
         preflight(cfg, swept(cfg, given))
         if (engine := settled(cfg)) is not None:
             print(f"engine {engine.engine}: {engine.why}")
             argv = [*argv, f"engine={engine.engine}"]
     directory = config.run(task, argv, hydra=hydra, multirun=True)
     return None if directory is None else Path(directory)
+
+
+def _preloading(cfg: DictConfig) -> list[str]:
+    """Has what trials need imported for all workers, beside this process's own imports; how the executor is told."""
+    if cfg.hydra.runtime.choices["hydra/sweeper/executor"] != "processes" or cfg.sweep.dry_run:
+        return []
+    preloading(PRELOAD, share(0, cfg.sweep.workers, cfg.hydra.sweeper.executor.threads))
+    return [f"hydra.sweeper.executor.preload=[{','.join(PRELOAD)}]"]
 
 
 def swept(cfg: DictConfig, given: Sequence[Override]) -> dict[str, str]:

@@ -1,14 +1,15 @@
 """Where trials run. The seam is `submit(fn, *args) → Future`, as in concurrent.futures."""
 
 import gc
+import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import get_context, resource_tracker
+from multiprocessing import forkserver, get_all_start_methods, get_context, resource_tracker, set_forkserver_preload
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -151,6 +152,8 @@ class Processes:
     Args:
         workers: how many.
         timeout_s: seconds that a call may take; its worker is then killed and replaced. Imports don't count.
+        preload: modules to import once, in a process that workers are forked from, which saves each its imports;
+            without any, workers are spawned.
         threads: of each worker; null shares the processors out among them. Results that hang on the number of threads
             (large matrix products) need it fixed to be the same under other worker counts.
 
@@ -158,12 +161,14 @@ class Processes:
         SweepError: pebble or cloudpickle is not installed.
     """
 
-    def __init__(self, workers: int, timeout_s: float | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self, workers: int, timeout_s: float | None = None, threads: int | None = None, preload: Sequence[str] = ()
+    ) -> None:
         with needing("processes", "all", "inline"):
             import cloudpickle
             import pebble
         self.workers = workers
-        self._timeout_s, self._threads = timeout_s, threads
+        self._timeout_s, self._threads, self._preload = timeout_s, threads, preload
         self._dumps = cloudpickle.dumps
         self._pebble = pebble
         self._fn: Callable[..., Any] | None = None
@@ -193,11 +198,12 @@ class Processes:
 
     def _pool(self) -> Any:
         slot = min(set(range(self.workers + len(self._slots))) - set(self._slots.values()))
+        share = worker.share(slot, self.workers, self._threads)
         pool = self._pebble.ProcessPool(
             max_workers=1,
-            context=get_context("spawn"),
+            context=get_context("forkserver" if preloading(self._preload, share) else "spawn"),
             initializer=worker.begin,
-            initargs=(self._payload, worker.share(slot, self.workers, self._threads)),
+            initargs=(self._payload, share),
         )
         self._slots[pool] = slot
         if self._timeout_s is not None:
@@ -241,6 +247,31 @@ class Processes:
 
     def __exit__(self, *_: object) -> None:
         self._stop(list(self._slots))
+
+
+def preloading(modules: Sequence[str], env: Mapping[str, str]) -> bool:
+    """Starts the process that imports modules for workers to come, unless it runs; early, it imports beside the caller.
+
+    Args:
+        modules: what it imports; none starts none.
+        env: of the workers: libraries read their number of threads when they are imported.
+
+    Returns:
+        Whether there is one; some systems have none.
+    """
+    if not modules or "forkserver" not in get_all_start_methods():
+        return False
+    set_forkserver_preload(list(modules))
+    before = {name: os.environ.get(name) for name in env}
+    os.environ.update({k: v for k, v in env.items() if k in worker.THREADS})
+    try:
+        with _deaf():
+            forkserver.ensure_running()
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+    return True
 
 
 def completed(executor: Executor, fn: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:
