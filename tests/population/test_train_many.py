@@ -16,7 +16,7 @@ from trimtab.population.members import Member, obstacle
 from trimtab.population.train import train_many
 from trimtab.trial import optimizers
 from trimtab.trial.augmentation import Augmentation
-from trimtab.trial.recipe import Recipe
+from trimtab.trial.recipe import Device, Recipe
 from trimtab.trial.regularisation import Regularisation
 from trimtab.trial.result import TrialResult
 from trimtab.trial.schedules import Cosine, OneCycle, Plateau
@@ -147,5 +147,5 @@ def test_what_a_watcher_raises_ends_its_member_only(rows: Rows) -> None:
     ],
 )
 def test_what_stands_in_the_way(single: Recipe, said: str | None) -> None:
-    found = obstacle(single)
+    found = obstacle(single, Device("cpu"))
     assert found is None if said is None else said in str(found)

@@ -40,7 +40,7 @@ def _train_stack(
     members: list[Member], train: Arrays, val: Arrays, problem: Problem, device: Device
 ) -> Iterator[tuple[int, TrialResult | Exception]]:
     done: list[tuple[int, TrialResult | Exception]] = []
-    with session(max(m.recipe.epochs for m in members), device) as trainer:
+    with session(max(1, *(m.epochs_left for m in members)), device) as trainer:
         place = trainer.strategy.root_device
         pairs = sorted(((m, _built(m, problem, place)) for m in members), key=_alike)
         sizes = {m.number: sum(p.numel() for p in model.parameters() if p.requires_grad) for m, model in pairs}
@@ -56,16 +56,21 @@ def _train_stack(
 
         rows, kept = on_device(trainer, train), on_device(trainer, val)
         population = Population([m for m, _ in pairs], [model for _, model in pairs], problem, rows, kept, ended)
-        with interruptible():
-            trainer.fit(population, Bursts(population.epoch_steps))
-        population.trainer = None
+        population.release(range(len(pairs)))  # who was paused at its end has nothing left to train
+        if population.seats:
+            with interruptible():
+                trainer.fit(population, Bursts(population.epoch_steps))
+            population.trainer = None
     yield from done
 
 
 def _built(member: Member, problem: Problem, place: torch.device) -> nn.Module:
-    """The member's network with the weights that it would have alone."""
+    """The member's network with the weights that it would have alone, or those of the state that it starts from."""
     seeds.seed_global(member.seed, "weights", place)
-    return member.recipe.model(problem.shape, problem.outputs)
+    model = member.recipe.model(problem.shape, problem.outputs)
+    if member.start is not None:
+        model.load_state_dict(member.start.weights)
+    return model
 
 
 def _alike(pair: tuple[Member, nn.Module]) -> tuple[str, int, int]:
