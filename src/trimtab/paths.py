@@ -67,6 +67,10 @@ class Paths:
         """Studies, single runs, ledger and MLflow's database."""
         return self.project / "runs"
 
+    def tool(self, name: str, run: str) -> Path:
+        """The folder of one run of a one-off door."""
+        return self.runs / name / run
+
     @property
     def ledger(self) -> Path:
         """One line per look at a sealed test set."""

@@ -7,10 +7,12 @@ import html
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
 
+from trimtab.paths import atomic
 from trimtab.selection.bootstrap import Floats
 from trimtab.selection.choose import Direction
 
@@ -176,6 +178,12 @@ def blank(reason: str, height: int = 160) -> go.Figure:
     drawn = figure(height, xaxis={"visible": False}, yaxis={"visible": False})
     drawn.add_annotation(text=safe(reason), x=0.5, y=0.5, xref="paper", yref="paper", font={"color": MUTED, "size": 14})
     return drawn
+
+
+def write(drawn: go.Figure, path: Path) -> None:
+    """Writes a figure as a page of its own that loads nothing; equal figures give equal bytes."""
+    with atomic(path) as temporary:
+        drawn.write_html(temporary, include_plotlyjs=True, div_id=path.stem, config={"displaylogo": False})
 
 
 def label(drawn: go.Figure, note: str) -> None:

@@ -17,8 +17,8 @@ MOST_PLACES = 1024
 """Dropout layers of a network: a step's keys begin so many numbers after those of the step before."""
 
 
-def keys(seed: Tensor, step: int, places: int) -> Tensor:
-    """(…) int64 seeds → (…, places) int32 keys of one step, by splitmix64."""
+def keys(seed: Tensor, step: int | Tensor, places: int) -> Tensor:
+    """(…) int64 seeds → (…, places) int32 keys of one step, by splitmix64; of one step each if it is (…, 1)."""
     number = torch.arange(places, device=seed.device) + step * MOST_PLACES + 1
     x = seed.unsqueeze(-1) + number * _GOLDEN
     x = (x ^ _shifted(x, 30)) * -4658895280553007687

@@ -16,12 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trimtab.data.arrays import Problem
+from trimtab.errors import Pruned
 from trimtab.models.dropout import keys
-from trimtab.population.flat import Flat
+from trimtab.population.flat import Flat, Shape, put
 from trimtab.population.members import Member
 from trimtab.population.network import Network, network
 from trimtab.population.optimizers import KINDS, Stacked
 from trimtab.population.regularisation import Regularisers
+from trimtab.population.state import MemberState
 from trimtab.trial import seeds
 from trimtab.trial.augmentation import Augmentation
 from trimtab.trial.batches import Batches, Rows
@@ -36,14 +38,21 @@ Ended = Callable[[Member, Recorder | Exception, float, int], None]
 
 @dataclass
 class Seat:
-    """A member, and what only it has."""
+    """A member, and what only it has; members of one stack may be at different epochs."""
 
     member: Member
+    shapes: dict[str, Shape]
     batches: Batches
     recorder: Recorder
     augmenter: torch.Generator
     lull: Lull = field(default_factory=Lull)
     seconds: float = 0.0
+    epoch: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has trained to its end."""
+        return self.epoch >= self.member.recipe.epochs or self.recorder.impatient
 
 
 class Population(pl.LightningModule):
@@ -51,7 +60,7 @@ class Population(pl.LightningModule):
 
     Args:
         members: with one network each.
-        models: their networks, initialised.
+        models: their networks, with the weights and buffers to start from.
         problem: gives the loss.
         train: rows to learn from.
         val: rows to compare epochs by.
@@ -84,15 +93,18 @@ class Population(pl.LightningModule):
         self.seats = [
             Seat(
                 m,
+                of_member,
                 Batches(train, int(m.recipe.batch_size), seeds.generator(m.seed, "batches")),
                 Recorder(m.recipe, problem, val, m.on_epoch),
                 seeds.generator(m.seed, "augmentation"),
             )
-            for m in members
+            for m, of_member in zip(members, shapes, strict=True)
         ]
         self._noise = torch.tensor([seeds.signed(m.seed, "noise") for m in members], device=place)
         self._weights = None if problem.class_weights is None else torch.tensor(problem.class_weights, device=place)
-        self.steps = 0
+        for m, member in enumerate(members):
+            if member.start is not None:
+                self._resume(m, member.start)
 
     def configure_optimizers(self) -> None:
         """None: they are ours."""
@@ -105,15 +117,16 @@ class Population(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Draws each member's order of rows, and its rates for every step of the epoch."""
         self._begun = time.perf_counter()
+        self._first = [seat.epoch * self.epoch_steps for seat in self.seats]
+        self._first_steps = torch.tensor(self._first, device=self._train.x.device).unsqueeze(1)
         self._order = torch.stack([seat.batches.order() for seat in self.seats])
         self._rates = self._factors()
         self._losses: list[Tensor] = []
 
     def _factors(self) -> Tensor:
         """(steps, members, 1) of each member's schedule."""
-        first = self.current_epoch * self.epoch_steps
         found = []
-        for seat in self.seats:
+        for seat, first in zip(self.seats, self._first, strict=True):
             recipe = seat.member.recipe
             total = recipe.horizon_epochs * self.epoch_steps
             steps = range(first, first + self.epoch_steps)
@@ -129,18 +142,17 @@ class Population(pl.LightningModule):
         size = self.seats[0].batches.batch_size
         rows = self._order[:, step * size : (step + 1) * size]
         x, y = self._augmented(self._train.x[rows]), self._train.y[rows]
-        noise = keys(self._noise, self.steps, self.network.places) if self.network.places else None
+        noise = keys(self._noise, self._first_steps + step, self.network.places) if self.network.places else None
         self.flat.grads.zero_()
         self.regularisers.before(self.flat)
         losses = self._loss(self.network.forward(self.flat.parameters, x, True, noise), y)
         losses.sum().backward()  # type: ignore[no-untyped-call]
         self._losses.append(losses.detach())
-        self.regularisers.between(self.flat, self.steps)
+        self.regularisers.between(self.flat, self._first, step)
         with torch.no_grad():
             for rows_of, optimizer in self.optimizers_:
                 optimizer.step(self.flat.grads[rows_of], self._rates[step, rows_of], self.regularisers.decayed)
             self.regularisers.after(self.flat, self._lr() * self._rates[step])
-        self.steps += 1
 
     def _augmented(self, x: Tensor) -> Tensor:
         """A loop over members that augment: their draws must be those of each alone."""
@@ -180,27 +192,28 @@ class Population(pl.LightningModule):
         staying: list[int] = []
         for m, seat in enumerate(self.seats):
             seat.seconds += share
-            over: Recorder | Exception | None
             try:
-                over = self._after_epoch(m, seat, losses[m], outputs[m], rates[m])
+                self._after_epoch(m, seat, losses[m], outputs[m], rates[m])
             except Exception as e:  # of this member only: diverged, or pruned by whoever watches it
-                over = e
-            if over is None:
-                staying.append(m)
+                if isinstance(e, Pruned) and seat.member.on_pruned is not None:
+                    seat.member.on_pruned(self.state(m))
+                self._ended(seat.member, e, seat.seconds, seat.epoch * self.epoch_steps)
             else:
-                self._ended(seat.member, over, seat.seconds, self.steps)
-        if len(staying) < len(self.seats):
-            self._keep(staying)
+                staying.append(m)
+        self.release(staying)
+        if not self.seats:
+            self.trainer.should_stop = True
 
-    def _after_epoch(self, m: int, seat: Seat, losses: Tensor, outputs: Tensor, lr: float) -> Recorder | None:
-        """The member's notes if it is done, else None."""
-        epoch, recipe = self.current_epoch + 1, seat.member.recipe
-        loss = train_loss(list(losses), seat.batches.sizes(), epoch, lr)
-        if isinstance(recipe.schedule, Plateau):
-            seat.lull = recipe.schedule.after_epoch(seat.lull, loss)
-        row = {"epoch": epoch, "train/loss": loss, "lr": lr}
-        stop = seat.recorder.after_epoch(row, lambda: self.network.state(m, self.flat.parameters), outputs)
-        return seat.recorder if stop or epoch == recipe.epochs else None
+    def _after_epoch(self, m: int, seat: Seat, losses: Tensor, outputs: Tensor, lr: float) -> None:
+        """Has the epoch noted."""
+        member, seat.epoch = seat.member, seat.epoch + 1
+        if member.on_losses is not None:
+            member.on_losses(losses)
+        loss = train_loss(list(losses), seat.batches.sizes(), seat.epoch, lr)
+        if isinstance(member.recipe.schedule, Plateau):
+            seat.lull = member.recipe.schedule.after_epoch(seat.lull, loss)
+        row = {"epoch": seat.epoch, "train/loss": loss, "lr": lr}
+        seat.recorder.after_epoch(row, lambda: self.network.state(m, self.flat.parameters), outputs)
 
     @torch.no_grad()
     def _outputs(self) -> Tensor:
@@ -211,17 +224,74 @@ class Population(pl.LightningModule):
         ]
         return torch.cat(chunks, 1)
 
+    def release(self, members: Sequence[int]) -> None:
+        """Lets those of these go that are over, and drops all others."""
+        over = {m for m in members if self.seats[m].is_over}
+        for m in sorted(over):
+            seat = self.seats[m]
+            self._ended(seat.member, seat.recorder, seat.seconds, seat.epoch * self.epoch_steps)
+        staying = [m for m in members if m not in over]
+        if len(staying) < len(self.seats):
+            self._keep(staying)
+
     def _keep(self, members: list[int]) -> None:
         """Compaction: the others leave no trace in what is computed from here on."""
-        if not members:
-            self.trainer.should_stop = True
-            return
         self.seats = [self.seats[m] for m in members]
+        if not members:
+            return
         self._noise = self._noise[members]
         self.network.keep(members)
         self.flat.keep(members)
         self.regularisers.keep(members)
         self.optimizers_ = kept(self.optimizers_, members, self.flat)
+
+    def state(self, m: int) -> MemberState:
+        """A copy of all that makes one member, between two epochs."""
+        seat = self.seats[m]
+        optimizer, row = self._optimizer(m)
+        memories = [self.flat.layout.corners(memory, row, seat.shapes) for memory in optimizer.memory]
+        weights = self.network.state(m, self.flat.parameters)
+        return MemberState(
+            epoch=seat.epoch,
+            weights={name: value.cpu() for name, value in weights.items()},
+            optimizer=seat.member.optimizer[0],
+            memory=tuple({name: value.clone().cpu() for name, value in memory.items()} for memory in memories),
+            products={name: float(product[row]) for name, product in optimizer.products.items()},
+            streams={name: generator.get_state() for name, generator in self._streams(m).items()},
+            notes=seat.recorder.notes(),
+            lull=seat.lull,
+            seconds=seat.seconds,
+        )
+
+    def _resume(self, m: int, state: MemberState) -> None:
+        """Makes a member what it was; its weights and buffers came with its network."""
+        seat = self.seats[m]
+        optimizer, row = self._optimizer(m)
+        if state.optimizer != (kind := seat.member.optimizer[0]):
+            raise ValueError(
+                f"member {seat.member.number} trains by {kind} but starts from a state of {state.optimizer}"
+            )
+        for memory, values in zip(optimizer.memory, state.memory, strict=True):
+            put(self.flat.layout, memory, row, values)
+        for name, product in state.products.items():
+            optimizer.products[name][row] = product
+        for name, generator in self._streams(m).items():
+            generator.set_state(state.streams[name])
+        seat.recorder.resume(state.notes)
+        seat.epoch, seat.lull, seat.seconds = state.epoch, state.lull, state.seconds
+
+    def _optimizer(self, m: int) -> tuple[Stacked, int]:
+        """A member's optimizer, and its row there."""
+        return next((optimizer, m - rows.start) for rows, optimizer in self.optimizers_ if m < rows.stop)
+
+    def _streams(self, m: int) -> dict[str, torch.Generator]:
+        """A member's generators, by the names of their streams; dropout has none."""
+        seat = self.seats[m]
+        return {
+            "batches": seat.batches.generator,
+            "augmentation": seat.augmenter,
+            **self.regularisers.streams(m),
+        }
 
 
 def stacked(members: Sequence[Member], flat: Flat) -> list[tuple[slice, Stacked]]:

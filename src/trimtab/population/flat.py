@@ -47,6 +47,11 @@ class Layout:
             start += length
         return found
 
+    def corners(self, rows: Tensor, member: int, shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
+        """One member's part of (members, size) at its own sizes, sharing memory; around a corner lies padding."""
+        views = self.views(rows[member : member + 1])
+        return {name: views[name][0][tuple(map(slice, shape))] for name, shape in shapes.items()}
+
 
 class Flat:
     """Weights and gradients of the members.
@@ -75,10 +80,16 @@ class Flat:
 
     def fill(self, member: int, values: Mapping[str, Tensor]) -> None:
         """Gives a member its weights; a smaller tensor fills the first corner and leaves zeros around."""
-        with torch.no_grad():
-            for name, value in values.items():
-                self.parameters[name][member][tuple(slice(n) for n in value.shape)] = value
+        put(self.layout, self.rows, member, values)
 
     def keep(self, members: Sequence[int]) -> None:
         """Drops all other members."""
         self._adopt(self.rows[list(members)].detach())
+
+
+@torch.no_grad()
+def put(layout: Layout, rows: Tensor, member: int, values: Mapping[str, Tensor]) -> None:
+    """Writes a member's tensors, at its own sizes, into its row of (members, size)."""
+    corners = layout.corners(rows, member, {name: tuple(value.shape) for name, value in values.items()})
+    for name, value in values.items():
+        corners[name].copy_(value)

@@ -1,17 +1,22 @@
 """A member: one trial's recipe, read as the settings that a stack of trials takes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
+from torch import Tensor
 
+from trimtab.data.arrays import Problem
+from trimtab.errors import ConfigError
 from trimtab.models.mlp import MLP
 from trimtab.population.optimizers import KINDS
+from trimtab.population.state import MemberState
 from trimtab.trial import optimizers
 from trimtab.trial.recipe import Device, Recipe, lr_factor
 from trimtab.trial.recorder import OnEpoch
+from trimtab.trial.train import check
 
 FACTORIES = {getattr(optimizers, kind): kind for kind in KINDS}
 """The factories of conf/optimizer, by which an optimizer's kind is known."""
@@ -32,12 +37,23 @@ class Member:
         recipe: what is trained.
         seed: as of a trial alone.
         on_epoch: told each epoch and its row of the curves; an exception of it ends this member only.
+        start: the state to go on from; its optimizer must be of the recipe's kind, its network of the recipe's shapes.
+        on_pruned: given the member's state when `on_epoch` ends it by `Pruned`: another member may go on from there.
+        on_losses: given (steps,) training losses after each epoch, before they are held to be finite.
     """
 
     number: int
     recipe: Recipe
     seed: int
     on_epoch: OnEpoch | None = None
+    start: MemberState | None = None
+    on_pruned: Callable[[MemberState], None] | None = None
+    on_losses: Callable[[Tensor], None] | None = None
+
+    @property
+    def epochs_left(self) -> int:
+        """To the last epoch of the recipe."""
+        return self.recipe.epochs - (self.start.epoch if self.start else 0)
 
     @property
     def optimizer(self) -> tuple[str, dict[str, float]]:
@@ -66,6 +82,21 @@ def obstacle(recipe: Recipe, device: Device) -> str | None:
     if recipe.batch_size == "auto":
         return "training.batch_size=auto searches a batch that fills the memory with one trial"
     return None
+
+
+def require_member(recipe: Recipe, problem: Problem, device: Device) -> None:
+    """Holds a recipe to be one that can be trained in a stack.
+
+    Raises:
+        ConfigError: it can't, or a setting is out of its range.
+    """
+    if not check(recipe, problem, device):
+        raise ConfigError(
+            "the model is a LightningModule and trains by its own loss and optimizer: there is no optimizer.* of ours "
+            "to turn; choose a plain nn.Module, e.g. model=mlp"
+        )
+    if (why := obstacle(recipe, device)) is not None:
+        raise ConfigError(f"this tool trains many networks in one stack, and this one can't be in it: {why}")
 
 
 def with_rows(member: Member, rows: int) -> Member:

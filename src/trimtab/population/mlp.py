@@ -106,8 +106,19 @@ class PaddedMLP:
         depth, width = self._depth, self.width
         self._running = torch.zeros(2, depth, len(models), width, device=device)
         self._running[1] = 1.0
-        self._batches = torch.zeros((), dtype=torch.int64)
+        self._batches = torch.zeros(len(models), dtype=torch.int64)
+        if self._norm == "batch":
+            self._load_statistics()
         self._settle(device)
+
+    def _load_statistics(self) -> None:
+        for member, layers in enumerate(self._hidden):
+            for at, layer in enumerate(layers):
+                norm = layer.norm
+                assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
+                width = layer.linear.out_features
+                self._running[:, at, member, :width] = torch.stack([norm.running_mean, norm.running_var])  # type: ignore[list-item]
+                self._batches[member] = norm.num_batches_tracked  # type: ignore[assignment]
 
     @property
     def _depth(self) -> int:
@@ -218,7 +229,7 @@ class PaddedMLP:
         mean = z.mean(1, keepdim=True)
         centred = z - mean
         var = centred.square().mean(1, keepdim=True)
-        self._batches += at == 0 and rows.start == 0
+        self._batches += at == 0  # a layer that all members have
         with torch.no_grad():
             running_mean.lerp_(mean, MOMENTUM)
             running_var.lerp_(var * (z.shape[1] / (z.shape[1] - 1)), MOMENTUM)
@@ -239,7 +250,7 @@ class PaddedMLP:
                 found[f"{norm}.bias"] = parameters[f"{at}.shift"][member, :width]
             if self._norm == "batch":
                 found[f"{norm}.running_mean"], found[f"{norm}.running_var"] = self._running[:, at, member, :width]
-                found[f"{norm}.num_batches_tracked"] = self._batches
+                found[f"{norm}.num_batches_tracked"] = self._batches[member]
         found["layers.output.weight"] = parameters["output.weight"][member, :, :width]
         found["layers.output.bias"] = parameters["output.bias"][member]
         return {name: value.detach().clone() for name, value in found.items()}
@@ -248,5 +259,5 @@ class PaddedMLP:
         """Drops all other members."""
         self._models = [self._models[m] for m in members]
         self._hidden = [self._hidden[m] for m in members]
-        self._running = self._running[:, :, list(members)]
+        self._running, self._batches = self._running[:, :, list(members)], self._batches[list(members)]
         self._settle(self._running.device)

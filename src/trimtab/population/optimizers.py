@@ -2,6 +2,9 @@
 
 Formulas are those of `torch.optim`; weight decay is decoupled in all, as in `trial/optimizers.py`. Hyperparameters
 are (members, 1) tensors. Everything happens in place: a step reads and writes each matrix as rarely as it can.
+
+Nothing counts steps: what depends on their number (bias correction, NAdam's momentum) is a running product of each
+member's own, since members of one stack may be at different steps.
 """
 
 from abc import ABC, abstractmethod
@@ -10,8 +13,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-NADAM_DECAY = 0.004
-"""Of the momentum over steps: torch's default, which nobody turns."""
+NADAM_FADE = 0.96**0.004
+"""Of the momentum per step (0.004 is torch's default, which nobody turns)."""
 
 
 class Stacked(ABC):
@@ -20,13 +23,19 @@ class Stacked(ABC):
     Args:
         rows: (members, size) weights, changed in place.
         hyper: name → (members, 1): `lr`, `weight_decay` and what the kind has.
+
+    Attributes:
+        memory: (members, size) each: averages of the gradient.
+        products: name → (members, 1), products over the steps that a member has taken; 1 before the first.
     """
 
     memories = 0
+    running: tuple[str, ...] = ()
 
     def __init__(self, rows: Tensor, hyper: Mapping[str, Tensor]) -> None:
-        self.rows, self.hyper, self.steps = rows, dict(hyper), 0
+        self.rows, self.hyper = rows, dict(hyper)
         self.memory = [torch.zeros_like(rows) for _ in range(self.memories)]
+        self.products = {name: torch.ones_like(self.hyper["lr"]) for name in self.running}
         self._room = torch.empty_like(rows)
 
     def step(self, grads: Tensor, factor: Tensor, decayed: int) -> None:
@@ -37,7 +46,6 @@ class Stacked(ABC):
             factor: (members, 1) of the schedule, on the learning rate.
             decayed: length of the part of a row that weight decay acts on.
         """
-        self.steps += 1
         lr = self.hyper["lr"] * factor
         self.rows[:, :decayed].mul_(1.0 - lr * self.hyper["weight_decay"])
         self._move(grads, lr)
@@ -52,6 +60,7 @@ class Stacked(ABC):
         self.rows = rows
         self.hyper = {name: value[chosen] for name, value in self.hyper.items()}
         self.memory = [memory[chosen] for memory in self.memory]
+        self.products = {name: product[chosen] for name, product in self.products.items()}
         self._room = torch.empty_like(rows)
 
 
@@ -91,37 +100,37 @@ class Adam(Stacked):
     """Adam (Kingma & Ba 2015) as torch computes it; with decay AdamW (Loshchilov & Hutter 2019)."""
 
     memories = 2
+    running = ("beta1", "beta2")
 
     def _move(self, grads: Tensor, lr: Tensor) -> None:
         mean, squares = self.memory
         beta1, beta2 = self.hyper["beta1"], self.hyper["beta2"]
+        power1, power2 = self.products["beta1"].mul_(beta1), self.products["beta2"].mul_(beta2)
         torch.mul(grads, grads, out=self._room)
         squares.mul_(beta2).addcmul_(self._room, 1.0 - beta2)
         mean.mul_(beta1).addcmul_(grads, 1.0 - beta1)
-        unbiased = (1.0 - beta2**self.steps).sqrt()
+        unbiased = (1.0 - power2).sqrt()
         torch.sqrt(squares, out=self._room).div_(unbiased).add_(self.hyper["eps"])
         torch.div(mean, self._room, out=self._room)
-        self.rows.addcmul_(self._room, -lr / (1.0 - beta1**self.steps))
+        self.rows.addcmul_(self._room, -lr / (1.0 - power1))
 
 
 class NAdam(Stacked):
     """Adam with Nesterov's momentum (Dozat 2016), as torch computes it."""
 
     memories = 2
-
-    def __init__(self, rows: Tensor, hyper: Mapping[str, Tensor]) -> None:
-        super().__init__(rows, hyper)
-        self.hyper["product"] = torch.ones_like(self.hyper["lr"])
+    running = ("fade", "momentum", "beta2")
 
     def _move(self, grads: Tensor, lr: Tensor) -> None:
         mean, squares = self.memory
         beta1, beta2 = self.hyper["beta1"], self.hyper["beta2"]
-        now, following = (beta1 * (1.0 - 0.5 * 0.96 ** (step * NADAM_DECAY)) for step in (self.steps, self.steps + 1))
-        product = self.hyper["product"].mul_(now)
+        fade = self.products["fade"].mul_(NADAM_FADE)
+        now, following = (beta1 * (1.0 - 0.5 * f) for f in (fade, fade * NADAM_FADE))
+        product, power2 = self.products["momentum"].mul_(now), self.products["beta2"].mul_(beta2)
         torch.mul(grads, grads, out=self._room)
         squares.mul_(beta2).addcmul_(self._room, 1.0 - beta2)
         mean.mul_(beta1).addcmul_(grads, 1.0 - beta1)
-        torch.div(squares, 1.0 - beta2**self.steps, out=self._room).sqrt_().add_(self.hyper["eps"])
+        torch.div(squares, 1.0 - power2, out=self._room).sqrt_().add_(self.hyper["eps"])
         self.rows.addcmul_(grads.div_(self._room), -lr * (1.0 - now) / (1.0 - product))
         torch.div(mean, self._room, out=self._room)
         self.rows.addcmul_(self._room, -lr * following / (1.0 - product * following))

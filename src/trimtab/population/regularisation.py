@@ -53,11 +53,17 @@ class Regularisers:
         if self._fuzzy:
             self._clean = flat.rows.clone()
             for m in self._fuzzy:
-                self._add(flat.layout.views(flat.rows), m, self.settings[m].weight_noise, self._weight[m])
+                self._add(flat.rows, m, self.settings[m].weight_noise, self._weight[m])
 
     @torch.no_grad()
-    def between(self, flat: Flat, step: int) -> None:
-        """Penalties, weights without noise, clipping by value, then by norm, gradient noise; `step` counts from 0."""
+    def between(self, flat: Flat, first: Sequence[int], step: int) -> None:
+        """Penalties, weights without noise, clipping by value, then by norm, gradient noise.
+
+        Args:
+            flat: weights and gradients.
+            first: each member's number of the epoch's first step.
+            step: of the epoch, from 0.
+        """
         weights, grads = flat.rows[:, : self.decayed], flat.grads[:, : self.decayed]
         if self._l2 is not None:
             grads.addcmul_(weights, self._l2)
@@ -72,8 +78,8 @@ class Regularisers:
             norm = flat.grads.norm(dim=1, keepdim=True)
             flat.grads.mul_((self._clip_norm / (norm + 1e-6)).clamp_max(1.0))  # as torch's clip_grad_norm_
         for m in self._noisy:
-            sd = noise_variance(self.settings[m].gradient_noise, step) ** 0.5
-            self._add(flat.layout.views(flat.grads), m, sd, self._gradient[m])
+            sd = noise_variance(self.settings[m].gradient_noise, first[m] + step) ** 0.5
+            self._add(flat.grads, m, sd, self._gradient[m])
 
     @torch.no_grad()
     def after(self, flat: Flat, lr: Tensor) -> None:
@@ -82,9 +88,13 @@ class Regularisers:
             weights = flat.rows[:, : self.decayed]
             weights.copy_(weights.sign() * (weights.abs() - lr * self._proximal).clamp_min_(0.0))
 
-    def _add(self, views: dict[str, Tensor], member: int, sd: float, generator: torch.Generator) -> None:
+    def streams(self, member: int) -> dict[str, torch.Generator]:
+        """A member's generators, by the names of their streams."""
+        return {"gradient_noise": self._gradient[member], "weight_noise": self._weight[member]}
+
+    def _add(self, rows: Tensor, member: int, sd: float, generator: torch.Generator) -> None:
         """Draws as the trial alone does, in its true shapes: one call per parameter and noisy member."""
-        corners = [views[name][member][tuple(map(slice, shape))] for name, shape in self._shapes[member].items()]
+        corners = list(self._layout.corners(rows, member, self._shapes[member]).values())
         torch._foreach_add_(corners, noise(corners, sd, generator))
 
     def keep(self, members: Sequence[int]) -> None:

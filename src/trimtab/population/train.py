@@ -1,7 +1,6 @@
 """Trains many recipes at once: `train` of `trial/train.py` for each, in stacks."""
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 
 import torch
 from torch import nn
@@ -9,7 +8,8 @@ from torch import nn
 from trimtab.data.arrays import Arrays, Problem
 from trimtab.errors import TrimtabError
 from trimtab.population.engine import Bursts, Population
-from trimtab.population.members import Member, company, with_rows
+from trimtab.population.members import Member, with_rows
+from trimtab.population.stacks import Pair, stacks
 from trimtab.trial import seeds
 from trimtab.trial.recipe import Device, built_optimizer, check_recipe
 from trimtab.trial.recorder import Recorder
@@ -22,7 +22,7 @@ _HERE = Device()
 def train_many(
     members: Sequence[Member], train: Arrays, val: Arrays, problem: Problem, device: Device = _HERE
 ) -> Iterator[tuple[int, TrialResult | Exception]]:
-    """Each member's number with its result, or with what ended it, when its stack has ended.
+    """Each member's number with its result, or with what ended it, as their stacks end (see stacks.py).
 
     Args:
         members: what is trained; members that can't share a stack are trained one stack after the other.
@@ -32,27 +32,26 @@ def train_many(
         device: where it runs.
     """
     given = [with_rows(m, len(train.x)) for m in members]
-    alike = sorted(given, key=lambda m: (repr(company(m.recipe)), m.number))
-    for _, stack in groupby(alike, key=lambda m: repr(company(m.recipe))):
-        yield from _train_stack(list(stack), train, val, problem, device)
-
-
-def _train_stack(
-    members: list[Member], train: Arrays, val: Arrays, problem: Problem, device: Device
-) -> Iterator[tuple[int, TrialResult | Exception]]:
-    done: list[tuple[int, TrialResult | Exception]] = []
-    with session(max(m.recipe.epochs for m in members), device) as trainer:
+    pairs: list[Pair] = []
+    refused: list[tuple[int, TrimtabError]] = []
+    with session(1, device) as trainer:  # for its device, and to leave the process's random numbers alone
         place = trainer.strategy.root_device
-        pairs: list[tuple[Member, nn.Module]] = []
-        for member in members:
+        for member in given:
             try:
                 pairs.append((member, _built(member, problem, place)))
             except TrimtabError as e:  # a setting out of its range
-                done.append((member.number, e))
-        if not pairs:
-            yield from done
-            return
-        pairs.sort(key=_alike)
+                refused.append((member.number, e))
+    yield from refused
+    for stack in stacks(pairs, place):
+        yield from _train_stack(sorted(stack, key=_alike), train, val, problem, device)
+
+
+def _train_stack(
+    pairs: list[Pair], train: Arrays, val: Arrays, problem: Problem, device: Device
+) -> Iterator[tuple[int, TrialResult | Exception]]:
+    done: list[tuple[int, TrialResult | Exception]] = []
+    with session(max(1, *(m.epochs_left for m, _ in pairs)), device) as trainer:
+        place = trainer.strategy.root_device
         sizes = {m.number: sum(p.numel() for p in model.parameters() if p.requires_grad) for m, model in pairs}
 
         def ended(member: Member, over: Recorder | Exception, seconds: float, steps: int) -> None:
@@ -66,14 +65,16 @@ def _train_stack(
 
         rows, kept = on_device(trainer, train), on_device(trainer, val)
         population = Population([m for m, _ in pairs], [model for _, model in pairs], problem, rows, kept, ended)
-        with interruptible():
-            trainer.fit(population, Bursts(population.epoch_steps))
-        population.trainer = None
+        population.release(range(len(pairs)))  # who was paused at its end has nothing left to train
+        if population.seats:
+            with interruptible():
+                trainer.fit(population, Bursts(population.epoch_steps))
+            population.trainer = None
     yield from done
 
 
 def _built(member: Member, problem: Problem, place: torch.device) -> nn.Module:
-    """The member's network with the weights that it would have alone.
+    """The member's network with the weights that it would have alone, or those of the state that it starts from.
 
     Raises:
         ConfigError: a setting is out of its range.
@@ -82,10 +83,12 @@ def _built(member: Member, problem: Problem, place: torch.device) -> nn.Module:
     seeds.seed_global(member.seed, "weights", place)
     model = member.recipe.model(problem.shape, problem.outputs)
     built_optimizer(member.recipe, model, int(member.recipe.batch_size))
+    if member.start is not None:
+        model.load_state_dict(member.start.weights)
     return model
 
 
-def _alike(pair: tuple[Member, nn.Module]) -> tuple[str, int, int]:
+def _alike(pair: Pair) -> tuple[str, int, int]:
     """Sorts by optimizer, then the deepest first."""
     member, model = pair
     return member.optimizer[0], -len(list(model.parameters())), member.number

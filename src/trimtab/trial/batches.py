@@ -48,7 +48,7 @@ class Batches:
     ) -> None:
         self.rows = rows
         self.batch_size = min(batch_size, len(rows))
-        self._generator = generator
+        self.generator = generator
         self._augment = augment
 
     def __len__(self) -> int:
@@ -65,7 +65,7 @@ class Batches:
 
     def order(self) -> Tensor:
         """(rows,) the next epoch's order."""
-        return torch.randperm(len(self.rows), generator=self._generator).to(self.rows.x.device)
+        return torch.randperm(len(self.rows), generator=self.generator).to(self.rows.x.device)
 
     def sizes(self) -> Tensor:
         """(batches,) rows of each batch."""

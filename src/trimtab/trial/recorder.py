@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -49,6 +50,25 @@ def train_loss(losses: Sequence[Tensor], sizes: Tensor, epoch: int, lr: float) -
     return float((read * sizes).sum() / sizes.sum())
 
 
+@dataclass(frozen=True, eq=False)
+class Notes:
+    """What a recorder has noted so far, on the CPU.
+
+    Attributes:
+        curves: a row per epoch.
+        examples: (epochs, …) as `TrialResult.per_example`.
+        best_epoch: counted from 1.
+        best_outputs: (rows, outputs) of the validation rows at the best epoch.
+        weights: the network at the best epoch.
+    """
+
+    curves: tuple[dict[str, float], ...]
+    examples: Tensor
+    best_epoch: int
+    best_outputs: Tensor
+    weights: dict[str, Tensor]
+
+
 class Recorder:
     """Takes notes after each epoch and says when patience is used up.
 
@@ -92,8 +112,26 @@ class Recorder:
             self.weights = weights()
         if self._on_epoch is not None:
             self._on_epoch(epoch, dict(row))
+        return self.impatient
+
+    @property
+    def impatient(self) -> bool:
+        """Whether patience is used up."""
         patience = self._recipe.patience_epochs
-        return patience is not None and epoch - self.best_epoch >= patience
+        return patience is not None and len(self.curves) - self.best_epoch >= patience
+
+    def notes(self) -> Notes:
+        """What has been noted after at least one epoch; later epochs leave it as it is."""
+        weights = {name: value.cpu() for name, value in self.weights.items()}
+        examples = torch.from_numpy(self.per_example())
+        return Notes(tuple(map(dict, self.curves)), examples, self.best_epoch, self._best_outputs.cpu(), weights)
+
+    def resume(self, notes: Notes) -> None:
+        """Goes on from the notes of an earlier recorder."""
+        self.curves = [dict(row) for row in notes.curves]
+        self._examples = list(notes.examples.numpy())
+        self.best_epoch, self.weights = notes.best_epoch, dict(notes.weights)
+        self._best_outputs = notes.best_outputs.to(self.val.y.device)
 
     def _is_best(self, row: dict[str, float]) -> bool:
         if not self.best_epoch:

@@ -207,6 +207,20 @@ class InverseSqrt:
 
 
 @dataclass(frozen=True)
+class Ramp:
+    """Rises from `start` to 1, by the same factor each step: the learning-rate range test (Smith 2017, section 3.3).
+
+    No option of conf/schedule: nobody would train so.
+    """
+
+    start: float
+
+    def __call__(self, progress: float) -> float:
+        """The factor at this progress."""
+        return float(self.start ** (1.0 - progress))
+
+
+@dataclass(frozen=True)
 class Lull:
     """How long a loss has not fallen, and what that has done to the rate so far."""
 
