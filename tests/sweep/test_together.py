@@ -1,19 +1,24 @@
 """Trials that are run together: who with whom, and that nothing else changes."""
 
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
 import yaml
+from curves_app import STEPS, train_on, write_curves_app
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from optuna.trial import TrialState
 from sweep_app import App
 from together_app import population, train, write_together_app
 
+import trimtab
 from trimtab.errors import SweepError
 from trimtab.sweep.study import open_study, reason
 from trimtab.sweep.together import Together, Units
@@ -174,7 +179,6 @@ def test_a_population_that_breaks_fails_those_it_had_not_finished(app: App, swee
     [
         ([f"{SIZE}0"], "population.size must be at least 1 but is 0"),
         (["hydra.sweeper.timeout_s=5"], "timeout_s is kept for trials that run alone"),
-        (["hydra/sweeper/pruner=asha", "hydra.sweeper.pruner.pause=true"], "trials that pause run alone"),
     ],
 )
 def test_what_cannot_be_is_refused(app: App, sweep: Sweep, arguments: list[str], said: str) -> None:
@@ -203,3 +207,61 @@ def test_seeds_are_members_too(app: App, sweep: Sweep) -> None:
     assert len(both) >= 5
     assert {n: found[n] for n in both} == {n: alone[n] for n in both}
     assert (app.out / "0" / "seed-2" / "company").read_text().count("0") == 3
+
+
+def stretches(trials: Sequence[Trial]) -> Iterator[tuple[int, Any]]:
+    """Each goes on from where it paused."""
+    for place, trial in enumerate(trials):
+        with trial.active(), (trial.directory / "company").open("a") as file:
+            file.write(" ".join(str(t.number) for t in trials) + "\n")
+            try:
+                found: Any = train_on(trial.cfg)
+            except trimtab.Pruned as e:
+                found = e
+        yield place, found
+
+
+@pytest.fixture
+def curves(tmp_path: Path) -> App:
+    return write_curves_app(tmp_path / "curves")
+
+
+@pytest.fixture
+def asha(curves: App, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Sweeps with trials that pause, in stacks."""
+
+    def run(*overrides: str) -> None:
+        GlobalHydra.instance().clear()
+        key = "hydra.sweeper.pruner."
+        pauses = ["hydra/sweeper/pruner=asha", f"{key}max_step={STEPS}", f"{key}pause=true", f"{SIZE}3"]
+        monkeypatch.setattr(sys, "argv", ["app.py", "--multirun", *pauses, *overrides])
+        task = together(stretches)
+        hydra.main(config_path=str(curves.folder / "conf"), config_name="config", version_base="1.3")(task)()
+
+    monkeypatch.chdir(curves.folder)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    yield run
+    GlobalHydra.instance().clear()
+
+
+def test_members_pause_and_are_sent_on_together(curves: App, asha: Callable[..., None]) -> None:
+    asha("hydra.sweeper.n_trials=24")
+    trials = open_study(curves.out).trials
+    for trial in trials:
+        steps = [*map(int, (curves.out / str(trial.number) / "steps").read_text().split())]
+        assert steps == list(trial.intermediate_values)  # each taken once
+    assert {len(t.intermediate_values) for t in trials} == {1, 3, STEPS}
+    companies = [(curves.out / str(t.number) / "company").read_text().splitlines() for t in trials]
+    assert all(len(c) == len(t.user_attrs["turns"]) for c, t in zip(companies, trials, strict=True))
+    assert any(len(stack.split()) > 1 for company in companies for stack in company[1:])
+
+
+def test_cut_after_any_line_those_that_pause_resume_to_the_same_table(curves: App, asha: Callable[..., None]) -> None:
+    few = ("hydra.sweeper.n_trials=14", "hydra.sweeper.population.at_once=4")
+    asha(*few)
+    table, journal = curves.table(), curves.out / "study.journal"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    for end in range(5, len(lines), 11):
+        journal.write_bytes(b"".join(lines[:end]))
+        asha(*few)
+        assert curves.table() == table, end

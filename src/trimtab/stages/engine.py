@@ -14,9 +14,6 @@ def settled(cfg: DictConfig) -> Choice | None:
     """What `engine=auto` comes to for the study of this configuration; None where the engine is named."""
     if cfg.hydra.runtime.choices.engine != AUTO:
         return None
-    sweeper = cfg.hydra.sweeper
-    if sweeper.timeout_s is not None:
+    if cfg.hydra.sweeper.timeout_s is not None:
         return Choice("solo", "hydra.sweeper.timeout_s is kept for trials that run alone")
-    if sweeper.pruner.get("pause"):
-        return Choice("solo", "trials that pause run alone")
     return choice(unpack.recipe(cfg), load_prepared(Paths.here().prepared).problem, unpack.device(cfg))

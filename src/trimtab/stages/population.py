@@ -2,6 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
 
 import trimtab
 from trimtab.data.prepared import Prepared
@@ -65,11 +70,21 @@ def _trained(trials: Sequence[Trial], runs: Sequence[RunWriter], data: Prepared)
                 continue
             on_epoch = _told(trial, run, recipe)
             if obstacle(recipe, device) is None:
-                members.setdefault(device, []).append(Member(place, recipe, trial.cfg.seed, on_epoch))
+                member = _going_on(Member(place, recipe, trial.cfg.seed, on_epoch), trial.notes.checkpoint)
+                members.setdefault(device, []).append(member)
             else:
                 yield place, _alone(recipe, trial.cfg.seed, device, data, on_epoch)
     for device, alike in members.items():
         yield from train_many(alike, data.train, data.val, data.problem, device)
+
+
+def _going_on(member: Member, folder: Path | None) -> Member:
+    """The member from where it paused, keeping its state for the next pause."""
+    if folder is None:
+        return member
+    path = folder / "member.pt"
+    start = torch.load(path) if path.exists() else None
+    return replace(member, start=start, on_pruned=partial(torch.save, f=path))
 
 
 def _told(trial: Trial, run: RunWriter, recipe: Recipe) -> OnEpoch:

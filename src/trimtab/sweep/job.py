@@ -126,7 +126,7 @@ class Job:
             _log_into_each(trials)
             found = self._found(trials)
             share = (time.perf_counter() - begun) / len(trials)
-            return [self._end(*pair, share) for pair in zip(trials, found, strict=True)]
+            return [self._end(*ended, share) for ended in zip(trials, found, (o for _, o in jobs), strict=True)]
 
     def _begin(self, cfg: DictConfig, orders: Orders) -> Trial:
         with _hydra_of(cfg) as folder:
@@ -135,7 +135,9 @@ class Job:
             task_cfg = _without_hydra(cfg)
             OmegaConf.resolve(task_cfg)
             self.context.callbacks.on_job_start(config=cfg, task_function=self.task)
-        return Trial(cfg.hydra.job.num, orders.seed, task_cfg, folder, cfg, Notes(rule=orders.rule))
+            with checkpointed(orders.stretch) as checkpoint:
+                notes = Notes(rule=orders.rule, checkpoint=checkpoint)
+        return Trial(cfg.hydra.job.num, orders.seed, task_cfg, folder, cfg, notes)
 
     def _found(self, trials: Sequence[Trial]) -> list[Any]:
         """What each trial returned or raised."""
@@ -150,14 +152,15 @@ class Job:
             return [e if isinstance(f, RuntimeError) else f for f in found]
         return found
 
-    def _end(self, trial: Trial, found: Any, seconds: float) -> Outcome:
+    def _end(self, trial: Trial, found: Any, orders: Orders, seconds: float) -> Outcome:
         """The trial's outcome, told to Hydra's callbacks."""
         cfg, notes = trial.job, trial.notes
         job = JobReturn(list(cfg.hydra.overrides.task), trial.cfg, cfg, str(Path.cwd()), str(cfg.hydra.job.name))
         job.return_value, job.status = found, JobStatus.COMPLETED
         outcome: Outcome
         if notes.pruned or isinstance(found, errors.Pruned):
-            outcome, job.return_value = _pruned(notes, notes.pruned or str(found), seconds, _NONE)
+            with trial.active():
+                outcome, job.return_value = _pruned(notes, notes.pruned or str(found), seconds, orders)
         elif isinstance(found, BaseException):
             log.error("trial %d failed", trial.number, exc_info=found)
             outcome, job.status = _failure(found, trial.cfg, seconds), JobStatus.FAILED

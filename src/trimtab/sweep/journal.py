@@ -257,10 +257,13 @@ class Journal:
         return float(self.storage.get_study_user_attrs(self.study_id).get("spent_s", 0.0))
 
     def tell(self, ended: Sequence[tuple[FrozenTrial, Outcome]]) -> list[FrozenTrial]:
-        """Ends trials: their reports, facts and states in one write."""
+        """Ends trials, or puts them aside at their last report: reports, facts and states in one write."""
         with self._whole():
             for trial, outcome in ended:
-                self._tell(trial._trial_id, outcome)
+                if isinstance(outcome, Pruned) and outcome.paused:
+                    self._pause(trial._trial_id, outcome)
+                else:
+                    self._tell(trial._trial_id, outcome)
             told = [self.storage.get_trial(trial._trial_id) for trial, _ in ended]
         return [self.index.put(trial) for trial in told]
 
@@ -275,15 +278,11 @@ class Journal:
             self.storage.set_trial_user_attr(key, "reason", outcome.reason)
         self.storage.set_trial_state_values(key, *_end(outcome))
 
-    def pause(self, trial: FrozenTrial, outcome: Pruned) -> FrozenTrial:
-        """Puts a trial aside at its last report, to be sent on later."""
-        key = trial._trial_id
-        with self._whole():
-            self._note(key, outcome)
-            steps = [*self.storage.get_trial(key).user_attrs.get("pauses", ()), max(outcome.reports)]
-            self.storage.set_trial_user_attr(key, "pauses", steps)
-            self.storage.set_trial_state_values(key, TrialState.WAITING)
-        return self.index.put(self.storage.get_trial(key))
+    def _pause(self, key: int, outcome: Pruned) -> None:
+        self._note(key, outcome)
+        steps = [*self.storage.get_trial(key).user_attrs.get("pauses", ()), max(outcome.reports)]
+        self.storage.set_trial_user_attr(key, "pauses", steps)
+        self.storage.set_trial_state_values(key, TrialState.WAITING)
 
     def leave(self, paused: Sequence[tuple[FrozenTrial, str]]) -> list[FrozenTrial]:
         """Notes why paused trials go no further for now; they count as pruned until a sweep sends them on."""
@@ -293,14 +292,15 @@ class Journal:
             left = [self.storage.get_trial(trial._trial_id) for trial, _ in paused]
         return [self.index.put(as_left(trial)) for trial in left]
 
-    def send_on(self, trial: FrozenTrial, turns: Sequence[tuple[int, int]]) -> FrozenTrial:
-        """Makes a paused trial run again."""
-        key = trial._trial_id
+    def send_on(self, paused: Sequence[tuple[FrozenTrial, Sequence[Any]]]) -> list[FrozenTrial]:
+        """Makes paused trials run again, each with all its turns so far."""
         with self._whole():
-            for name, value in {**self.mine(), "turns": list(turns), "starts": 1, LEFT: ""}.items():
-                self.storage.set_trial_user_attr(key, name, value)
-            self.storage.set_trial_state_values(key, TrialState.RUNNING)
-        return self.index.put(self.storage.get_trial(key))
+            for trial, turns in paused:
+                for name, value in {**self.mine(), "turns": list(turns), "starts": 1, LEFT: ""}.items():
+                    self.storage.set_trial_user_attr(trial._trial_id, name, value)
+                self.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+            sent = [self.storage.get_trial(trial._trial_id) for trial, _ in paused]
+        return [self.index.put(trial) for trial in sent]
 
     def _note(self, key: int, outcome: Outcome) -> None:
         """Reports, facts and time of a trial, added to those from before a pause."""

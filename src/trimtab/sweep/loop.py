@@ -16,7 +16,7 @@ from trimtab.sweep.executors import Executor, TimedOut, WorkerDied
 from trimtab.sweep.interrupt import Interrupt
 from trimtab.sweep.journal import Journal
 from trimtab.sweep.memory import complaint
-from trimtab.sweep.outcome import Failed, Outcome, Pruned, one_line
+from trimtab.sweep.outcome import Failed, Outcome, one_line
 from trimtab.sweep.study import Study
 from trimtab.sweep.supply import Supply
 from trimtab.sweep.turns import pauses
@@ -74,9 +74,7 @@ def run_trials(
             ended: list[tuple[FrozenTrial, Outcome]] = []
             for trial, outcome in zip(stack, outcomes, strict=True):
                 _refuse_bad_input(trial, outcome)
-                if isinstance(outcome, Pruned) and outcome.paused:
-                    journal.pause(trial, outcome)
-                elif not supply.again(trial, outcome):
+                if not supply.again(trial, outcome):
                     ended.append((trial, outcome))
             _end(ended, journal, study, watchers)
             supply.budget.mark()
@@ -85,8 +83,8 @@ def run_trials(
 def _end(
     ended: Sequence[tuple[FrozenTrial, Outcome]], journal: Journal, study: Study, watchers: Sequence[Watcher]
 ) -> None:
-    """What has ended is on disk before anybody is told."""
-    told = journal.tell(ended) if ended else []
+    """What has ended is on disk before anybody is told; of a pause nobody is."""
+    told = [t for t in (journal.tell(ended) if ended else ()) if t.state.is_finished()]
     for trial in told:
         if pauses(trial):
             drop(study.folder(trial))

@@ -115,8 +115,11 @@ class Settings:
                 )
         if self.seeds > 1:
             self._check_seeds()
-        if self.population.size > 1:
-            self._check_population()
+        if self.population.size > 1 and self.timeout_s is not None:
+            raise SweepError(
+                "hydra.sweeper.timeout_s is kept for trials that run alone, but hydra.sweeper.population.size is "
+                f"{self.population.size}; set it to 1"
+            )
         self._one_of("progress", ("auto", "live", "quiet", "none"))
         self._one_of("schedule", ("reproducible", "async"))
         for name in ("minutes", "timeout_s", "keep_trials"):
@@ -146,12 +149,6 @@ class Settings:
             raise SweepError(
                 "a trial that pauses runs on one seed; set hydra.sweeper.pruner.pause=false or hydra.sweeper.seeds=1"
             )
-
-    def _check_population(self) -> None:
-        alone = "trials that pause run" if getattr(self.pruner, "pause", False) else ""
-        alone = alone or ("hydra.sweeper.timeout_s is kept for trials that run" if self.timeout_s is not None else "")
-        if alone:
-            raise SweepError(f"{alone} alone, but hydra.sweeper.population.size is {self.population.size}; set it to 1")
 
     @property
     def sampler_seed(self) -> int:

@@ -1,7 +1,8 @@
 """Which trial comes next: those that a killed sweep left behind, then paused ones that may go on, then new ones."""
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import count, islice
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -50,10 +51,10 @@ class Supply:
         self._shown = self._ended = 0
         self._show_new()
         left: dict[int, list[FrozenTrial]] = {}
-        for turn, trial in self._turns.running(journal.trials):
+        for index, turn, trial in self._turns.running(journal.trials):
             if not journal.theirs(trial):
-                left.setdefault(_stack_of(trial), []).append(trial)
-                self._look(turn)
+                left.setdefault(turn.stack, []).append(trial)
+                self._look(turn.seen if "turns" in trial.user_attrs else self._horizon(index, trial.number))
                 self._give_orders(trial)
         self._ready.extend(left.values())
         self._see(self._turns.known)
@@ -66,7 +67,7 @@ class Supply:
             return self._asked.popleft()
         with self._journal.asking():
             self._show_new()
-            if not self._look(len(self._turns)):
+            if not self._look(self._horizon(len(self._turns), len(self._journal.trials))):
                 return None
             return self._sent_on() or self._new() or self._last_sent_on()
 
@@ -126,27 +127,26 @@ class Supply:
         seed = [f"{key}={trial.user_attrs['seed']}"] if key else []
         return [*self._plan.fixed, *swept, *seed]
 
-    def _look(self, turn: int) -> bool:
-        """Whether what `turn` must see has happened; takes it in then, and no more."""
+    def _look(self, horizon: int) -> bool:
+        """Whether the turns below have ended; takes in what has happened there, and no more."""
         if self._settings.schedule == "async":
             self._see_all()
             return True
-        horizon = self._horizon(turn)
         if not self._turns.have_ended(self._journal.trials, horizon):
             return False
         self._see(horizon)
         return True
 
-    def _horizon(self, turn: int) -> int:
-        """Turns below this must have ended before the unit of `turn` is asked: so many that `lag` may be on their way.
+    def _horizon(self, turn: int, number: int) -> int:
+        """Turns below this must have ended before trial `number` is asked at `turn`: so many that `lag` may be running.
 
-        A stack ends as one, so that all of it is seen or nothing.
+        What is seen is the same for all of a unit, and of a stack, which ends as one, all is seen or nothing.
         """
-        start = self._units.of(turn).start
+        start = turn - (number - self._units.of(number).start)
         horizon = start + 1 - self._settings.lag
         if horizon <= 0:
             return 0
-        stacks = [_stack_of(self._journal.trials[t.number]) for t in self._turns.between(horizon - 1, start)]
+        stacks = [t.stack for t in self._turns.between(horizon - 1, start)]
         while len(stacks) > 1 and stacks[0] == stacks[1]:
             horizon, stacks = horizon + 1, stacks[1:]
         return horizon
@@ -189,18 +189,31 @@ class Supply:
             return None
         templates = [self._given(n) if n < self._settings.before else self._proposed(n) for n in numbers]
         stacks = self._settings.population.stacks([self._shape(t) for t in templates])
-        order = [place for stack in stacks for place in stack]
-        for stack in stacks:
-            for place in stack if len(numbers) > 1 else ():
-                templates[place].set_user_attr("stack", numbers[stack[0]])
-        for turn, place in enumerate(order, start=len(self._turns)):
-            if turn != numbers[place] and self._settings.schedule == "reproducible":
-                templates[place].set_user_attr("turns", [(turn, 0)])
+        turns = self._places(stacks)
+        if self._history.pauses or self._settings.population.size > 1:
+            for place, turn in turns.items():
+                templates[place].set_user_attr("turns", [turn])
         self._shown = first + len(numbers)
-        trials = self._journal.ask(templates)
-        for place in order:
-            self._turns.add(Turn(trials[place].number, 0))
-            self._begun(trials[place])
+        return self._started(self._journal.ask(templates), stacks, turns)
+
+    def _places(self, stacks: Sequence[Sequence[int]]) -> dict[int, tuple[int, int, int]]:
+        """Of each place in the stacks: its turn, how far has been looked, and the first turn of its stack."""
+        turns = count(len(self._turns))
+        placed = {}
+        for stack in stacks:
+            numbered = [(place, next(turns)) for place in stack]
+            placed.update({place: (turn, self._turns.seen, numbered[0][1]) for place, turn in numbered})
+        return placed
+
+    def _started(
+        self, trials: Sequence[FrozenTrial], stacks: Sequence[Sequence[int]], turns: Mapping[int, tuple[int, int, int]]
+    ) -> list[FrozenTrial]:
+        """Notes that these have been decided on; the first of their stacks."""
+        for place, (_, seen, stack) in turns.items():
+            trial = trials[place]
+            self._turns.add(Turn(trial.number, len(pauses(trial)), seen, stack))
+            self._starts[trial.number] += 1
+            self._give_orders(trial)
         self._asked.extend([trials[place] for place in stack] for stack in stacks)
         return self._asked.popleft()
 
@@ -212,14 +225,20 @@ class Supply:
         return {k: values[k] for k in self._settings.population.shape_knobs if k in values}
 
     def _sent_on(self) -> list[FrozenTrial] | None:
-        """A paused trial that is good enough, on its way again."""
-        for number, step in self._history.promotions() if self.budget.allows(0) else ():
-            trial = self._journal.trials[number]
-            if trial.state == TrialState.WAITING and pauses(trial)[-1] == step:
-                turns = [*trial.user_attrs["turns"], (len(self._turns), self._turns.seen)]
-                self._turns.add(Turn(number, len(pauses(trial)), self._turns.seen))
-                return [self._begun(self._journal.send_on(trial, turns))]
-        return None
+        """Paused trials that are good enough, on their way again; the first of their stacks."""
+        ready = (
+            self._journal.trials[number]
+            for number, step in (self._history.promotions() if self.budget.allows(0) else ())
+            if self._journal.trials[number].state == TrialState.WAITING
+            and pauses(self._journal.trials[number])[-1] == step
+        )
+        chosen = list(islice(ready, self._units.length))
+        if not chosen:
+            return None
+        stacks = self._settings.population.stacks([self._shape(t) for t in chosen])
+        turns = self._places(stacks)
+        sent = [(trial, [*trial.user_attrs["turns"], turns[place]]) for place, trial in enumerate(chosen)]
+        return self._started(self._journal.send_on(sent), stacks, turns)
 
     def _last_sent_on(self) -> list[FrozenTrial] | None:
         """With nothing new to start, what still runs is waited for, and all of it decides."""
@@ -229,11 +248,6 @@ class Supply:
             return None
         self._see(len(self._turns))
         return self._sent_on()
-
-    def _begun(self, trial: FrozenTrial) -> FrozenTrial:
-        self._starts[trial.number] += 1
-        self._give_orders(trial)
-        return trial
 
     def _give_orders(self, trial: FrozenTrial) -> None:
         """A trial is judged by what has been seen when it starts, and by nothing after that."""
@@ -283,8 +297,6 @@ class Supply:
     def _template(self, number: int, proposal: Proposal, attributes: dict[str, object]) -> FrozenTrial:
         """What the journal is asked to add."""
         seed = self._seeds[0] if self._settings.seeds > 1 else derive(self._settings.seed, number)
-        if self._history.pauses:
-            attributes = {**attributes, "turns": [(len(self._turns), 0)]}
         template = create_trial(
             state=TrialState.RUNNING,
             params=proposal.params,
@@ -294,8 +306,3 @@ class Supply:
         )
         template.number = number
         return template
-
-
-def _stack_of(trial: FrozenTrial) -> int:
-    """The first number of the stack that a trial was asked for."""
-    return int(trial.user_attrs.get("stack", trial.number))

@@ -22,23 +22,25 @@ class Turn:
         number: the trial's.
         stretch: 0 for its first start, 1 after its first pause …
         seen: turns below this had been looked at when it was decided on.
+        stack: the first turn of those that are run together.
     """
 
     number: int
     stretch: int
-    seen: int = 0
+    seen: int
+    stack: int
 
 
 class Turns:
     """All turns of a study so far, and how many of them have been looked at."""
 
     def __init__(self, trials: Sequence[FrozenTrial]) -> None:
-        placed = {
-            turn: Turn(t.number, stretch, seen)
+        placed = [
+            ((turn, t.number), Turn(t.number, stretch, seen, stack))
             for t in trials
-            for stretch, (turn, seen) in enumerate(t.user_attrs.get("turns", [(t.number, 0)]))
-        }
-        self._turns = [placed[turn] for turn in sorted(placed)]
+            for stretch, (turn, seen, stack) in enumerate(t.user_attrs.get("turns", [(t.number, 0, t.number)]))
+        ]
+        self._turns = [turn for _, turn in sorted(placed, key=lambda pair: pair[0])]
         self._ended = self.seen = 0
 
     def __len__(self) -> int:
@@ -52,12 +54,12 @@ class Turns:
         """The turns `first` … `stop` - 1, as far as there are any."""
         return self._turns[max(0, first) : stop]
 
-    def running(self, trials: Sequence[FrozenTrial]) -> Iterator[tuple[int, FrozenTrial]]:
+    def running(self, trials: Sequence[FrozenTrial]) -> Iterator[tuple[int, Turn, FrozenTrial]]:
         """Turns whose trials were left running, with these."""
         for index, turn in enumerate(self._turns):
             trial = trials[turn.number]
             if trial.state == TrialState.RUNNING and not _has_ended(trial, turn):
-                yield index, trial
+                yield index, turn, trial
 
     def have_ended(self, trials: Sequence[FrozenTrial], horizon: int) -> bool:
         """Whether all turns below have; looks at each only until it has."""
