@@ -51,6 +51,7 @@ PARAMETERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_trains_by_the_real_door(model: str, with_models: Project) -> None:
     result = trained(with_models, f"model={model}")

@@ -183,6 +183,7 @@ def test_a_server_that_goes_away_under_way_is_an_outage_and_the_same_command_goe
     assert app.table() == other.table()
 
 
+@pytest.mark.slow
 def test_status_reads_it(app: App, storage: str) -> None:
     assert app.run(*TRIALS, stored(storage)).returncode == 0
     command = [sys.executable, "-m", "trimtab.tools.status"]

@@ -74,6 +74,7 @@ def test_hyperband_pauses_too(app: App, sweep: Sweep) -> None:
     assert {*ends} == {1, 3, STEPS}
 
 
+@pytest.mark.slow
 def test_cut_after_any_line_it_resumes_to_the_same_table(app: App, sweep: Sweep) -> None:
     """Between asking, pausing, sending on and ending."""
     few = [*ASHA, "hydra.sweeper.n_trials=7", "hydra.sweeper.lag=2"]

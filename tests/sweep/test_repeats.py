@@ -164,6 +164,7 @@ def test_the_hopeless_are_dropped_and_never_the_baseline(app: App, sweep: Sweep)
     assert all(len(by_seed(t)) == 5 for t in trials if t.state == TrialState.COMPLETE)
 
 
+@pytest.mark.slow
 def test_workers_kills_and_resume_change_nothing(app: App, tmp_path: Path, sweep: Sweep) -> None:
     few = [*FIVE, "hydra.sweeper.n_trials=9"]
     assert app.run(*few, "hydra.sweep.dir=plain").returncode == 0

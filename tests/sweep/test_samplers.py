@@ -127,6 +127,7 @@ class SamplerContract:
             first = self.bench(each).run(stopped)
             assert first.resumed(self.make()).run(self.count).points == undisturbed
 
+    @pytest.mark.slow
     def test_a_used_sampler_proposes_as_a_fresh_one(self) -> None:
         """What a sampler keeps between calls saves time and decides nothing."""
         for each in self.spaces():

@@ -128,6 +128,7 @@ def test_killed_at_random_moments_it_resumes_to_the_same_table(app: App, undistu
     assert [t.number for t in open_study(app.out).trials] == list(range(22))
 
 
+@pytest.mark.slow
 def test_cut_after_any_line_it_resumes_to_the_same_table(app: App, sweep: Sweep, undisturbed: str) -> None:
     """Where a kill between two writes of the journal leaves it."""
     sweep(together(population), EARLY)
@@ -256,6 +257,7 @@ def test_members_pause_and_are_sent_on_together(curves: App, asha: Callable[...,
     assert any(len(stack.split()) > 1 for company in companies for stack in company[1:])
 
 
+@pytest.mark.slow
 def test_cut_after_any_line_those_that_pause_resume_to_the_same_table(curves: App, asha: Callable[..., None]) -> None:
     few = ("hydra.sweeper.n_trials=14", "hydra.sweeper.population.at_once=4")
     asha(*few)

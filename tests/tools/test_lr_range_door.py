@@ -33,6 +33,7 @@ def run(project: Project, *argv: str) -> Path:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", ["digits", "diabetes"])
 def test_it_says_what_to_search(project: Project, data: str, capsys: pytest.CaptureFixture[str]) -> None:
     config.door(prepare, [f"data={data}"])

@@ -22,6 +22,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "timing.json"}
 
 
+@pytest.mark.slow
 def test_it_improves_and_writes_the_schedule(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     config.door(prepare, [])
     capsys.readouterr()
@@ -77,6 +78,7 @@ def test_what_cannot_be_is_refused(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_regression_is_trained_too(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     config.door(prepare, ["data=diabetes"])
     main(["--members", "4", "--epochs", "3", "data=diabetes", "objective.metric=val/r2", "tracking=none"])
