@@ -1,4 +1,7 @@
-"""`make bench`: every measurement, one after another; `python -m benchmarks fixed_cost` runs one."""
+"""`make bench`: every measurement, one after another; `python -m benchmarks fixed_cost` runs one.
+
+Options behind one name go to it: `python -m benchmarks engine --works A B --repeats 3`.
+"""
 
 import argparse
 import subprocess
@@ -10,6 +13,8 @@ ALL = (
     "solo_vs_bare_loop",
     "trial_overhead",
     "population",
+    "engine",
+    "regret",
     "sweeper_overhead",
     "sweeper_schedules",
     "sweeper_kills",
@@ -23,12 +28,14 @@ ALL = (
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(ALL)}; default: all")
-    names = parser.parse_args().names or ALL
+    cut = next((i for i, word in enumerate(sys.argv[1:], start=1) if word.startswith("-")), len(sys.argv))
+    typed, options = (sys.argv[1:cut], sys.argv[cut:]) if cut == 2 else (sys.argv[1:], [])
+    names = parser.parse_args(typed).names or ALL
     if unknown := set(names) - set(ALL):
         parser.error(f"there is no measurement {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
     for name in names:
         print(f"== {name}", flush=True)
-        subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
+        subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options], check=True)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from trimtab.trial.schedules import Lull, Plateau
 CHUNK = 2048
 """Validation rows of each member per forward pass."""
 
-Ended = Callable[[Member, Recorder | Exception, float, int], None]
+Ended = Callable[["Seat", Recorder | Exception, int], None]
 
 
 @dataclass
@@ -47,6 +47,7 @@ class Seat:
     augmenter: torch.Generator
     lull: Lull = field(default_factory=Lull)
     seconds: float = 0.0
+    stack_epochs: float = 0.0
     epoch: int = 0
 
     @property
@@ -64,7 +65,7 @@ class Population(pl.LightningModule):
         problem: gives the loss.
         train: rows to learn from.
         val: rows to compare epochs by.
-        ended: told a member, its recorder or what ended it, its share of the seconds, and its steps, when it leaves.
+        ended: told who leaves, with its recorder or what ended it, and its steps.
     """
 
     def __init__(
@@ -192,12 +193,13 @@ class Population(pl.LightningModule):
         staying: list[int] = []
         for m, seat in enumerate(self.seats):
             seat.seconds += share
+            seat.stack_epochs += 1 / len(self.seats)
             try:
                 self._after_epoch(m, seat, losses[m], outputs[m], rates[m])
             except Exception as e:  # of this member only: diverged, or pruned by whoever watches it
                 if isinstance(e, Pruned) and seat.member.on_pruned is not None:
                     seat.member.on_pruned(self.state(m))
-                self._ended(seat.member, e, seat.seconds, seat.epoch * self.epoch_steps)
+                self._ended(seat, e, seat.epoch * self.epoch_steps)
             else:
                 staying.append(m)
         self.release(staying)
@@ -229,7 +231,7 @@ class Population(pl.LightningModule):
         over = {m for m in members if self.seats[m].is_over}
         for m in sorted(over):
             seat = self.seats[m]
-            self._ended(seat.member, seat.recorder, seat.seconds, seat.epoch * self.epoch_steps)
+            self._ended(seat, seat.recorder, seat.epoch * self.epoch_steps)
         staying = [m for m in members if m not in over]
         if len(staying) < len(self.seats):
             self._keep(staying)

@@ -7,7 +7,7 @@ from torch import nn
 
 from trimtab.data.arrays import Arrays, Problem
 from trimtab.errors import TrimtabError
-from trimtab.population.engine import Bursts, Population
+from trimtab.population.engine import Bursts, Population, Seat
 from trimtab.population.members import Member, with_rows
 from trimtab.population.stacks import Pair, stacks
 from trimtab.trial import seeds
@@ -54,14 +54,10 @@ def _train_stack(
         place = trainer.strategy.root_device
         sizes = {m.number: sum(p.numel() for p in model.parameters() if p.requires_grad) for m, model in pairs}
 
-        def ended(member: Member, over: Recorder | Exception, seconds: float, steps: int) -> None:
-            memory = peak_memory_mb(place)
-            found = (
-                over
-                if isinstance(over, Exception)
-                else _result(over, member, sizes[member.number], seconds, steps, memory)
-            )
-            done.append((member.number, found))
+        def ended(seat: Seat, over: Recorder | Exception, steps: int) -> None:
+            parameters, memory = sizes[seat.member.number], peak_memory_mb(place)
+            found = over if isinstance(over, Exception) else _result(over, seat, parameters, steps, memory)
+            done.append((seat.member.number, found))
 
         rows, kept = on_device(trainer, train), on_device(trainer, val)
         population = Population([m for m, _ in pairs], [model for _, model in pairs], problem, rows, kept, ended)
@@ -94,21 +90,20 @@ def _alike(pair: Pair) -> tuple[str, int, int]:
     return member.optimizer[0], -len(list(model.parameters())), member.number
 
 
-def _result(
-    recorder: Recorder, member: Member, parameters: int, seconds: float, steps: int, memory: float
-) -> TrialResult:
-    best = recorder.best()
+def _result(recorder: Recorder, seat: Seat, parameters: int, steps: int, memory: float) -> TrialResult:
+    best, recipe = recorder.best(), seat.member.recipe
     return TrialResult(
-        value=best[member.recipe.metric],
+        value=best[recipe.metric],
         best_epoch=recorder.best_epoch,
         epochs=len(recorder.curves),
         curves=tuple(recorder.curves),
         best=best,
         per_example=recorder.per_example(),
         parameters=parameters,
-        batch_size=int(member.recipe.batch_size),
+        batch_size=int(recipe.batch_size),
         steps=steps,
         weights={name: value.cpu() for name, value in recorder.weights.items()},
-        seconds=seconds,
+        seconds=seat.seconds,
         peak_memory_mb=memory,
+        stack_epochs=seat.stack_epochs,
     )

@@ -6,18 +6,21 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from trimtab import config
 from trimtab.errors import ConfigError
 from trimtab.overrides import Override, overrides
-from trimtab.paths import Paths, atomic, write_json
+from trimtab.paths import Paths, atomic, read_json, write_json
 from trimtab.stages.closing import closing, require_prepared
 from trimtab.stages.train import OWN_TRAINING
 from trimtab.sweep.executors import preloading
 from trimtab.sweep.worker import share
+
+if TYPE_CHECKING:
+    from trimtab.sweep.study import Study
 
 PRELOAD = ("trimtab.stages.population",)
 CURVES = 5  # trials whose learning curves the report shows, besides the baseline's
@@ -159,7 +162,24 @@ def export(directory: Path, cfg: DictConfig) -> dict[str, Any]:
         "fixed": unpack.fixed(cfg),
     }
     write_json(out / "study.json", facts)
+    _write_company(found)
     return facts
+
+
+def _write_company(found: "Study") -> None:
+    """How large the stacks were that trials were trained in: beside the study, since a rerun may differ."""
+    from trimtab.sweep.study import facts
+
+    complete = [t for t in found.finished if t.state.name == "COMPLETE" and (found.folder(t) / "timing.json").is_file()]
+    shared = [float(read_json(found.folder(t) / "timing.json").get("stack_epochs", 0.0)) for t in complete]
+    epochs = list(zip((float(facts(t)["epochs"] or 0) for t in complete), shared, strict=True))
+    company = {
+        "member_epochs": sum(own for own, _ in epochs),
+        "stack_epochs": round(sum(shared for _, shared in epochs), 3),
+        "solo_trials": sum(own == shared for own, shared in epochs),
+        "trials": len(epochs),
+    }
+    write_json(found.directory / "population.json", company)
 
 
 def _estimate(cfg: DictConfig) -> str:

@@ -14,7 +14,7 @@ from trimtab.errors import TrimtabError
 from trimtab.paths import atomic, read_json, write_json
 
 _PLAIN = ("value", "best_epoch", "epochs", "curves", "best", "parameters", "batch_size", "steps")
-_CLOCK = ("seconds", "peak_memory_mb")
+_CLOCK = ("seconds", "peak_memory_mb", "stack_epochs")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +35,7 @@ class TrialResult:
         steps: optimizer steps.
         weights: the network's state_dict at the best epoch, on the CPU; empty when loaded.
         seconds: wall time.
+        stack_epochs: its share of the epochs of the stacks that it was in; its epochs, if it was alone.
         peak_memory_mb: MiB, on CUDA of the device by this trial, else the most that the process ever had.
     """
 
@@ -50,6 +51,7 @@ class TrialResult:
     weights: dict[str, Tensor] = field(repr=False)
     seconds: float
     peak_memory_mb: float
+    stack_epochs: float = 0.0
 
 
 def save_result(folder: Path, result: TrialResult) -> None:

@@ -76,6 +76,7 @@ def train(
             weights={name: value.cpu() for name, value in recorder.weights.items()},
             seconds=time.perf_counter() - started,
             peak_memory_mb=peak_memory_mb(trainer.strategy.root_device),
+            stack_epochs=len(recorder.curves),
         )
 
 
