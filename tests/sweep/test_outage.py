@@ -2,6 +2,7 @@
 
 import errno
 import resource
+import shutil
 from collections.abc import Callable
 
 import pytest
@@ -26,6 +27,7 @@ OUTAGES = {
 }
 BROKEN = """
 import resource
+import shutil
 from trimtab.errors import Outage
 from trimtab.paths import atomic
 
@@ -111,6 +113,26 @@ def test_a_disk_full_from_the_start_is_said(app: App, sweep: Sweep) -> None:
             sweep(objective, TRIALS)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_disk_that_fills_on_the_way_is_said_wherever_it_does(app: App, sweep: Sweep) -> None:
+    """The journal may grow no further, at every one of its writes and in the middle of them."""
+    sweep(objective, "hydra.sweeper.n_trials=4")
+    table, size = app.table(), (app.out / "study.journal").stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    refused = 0
+    for most in range(size // 2, size + 1, 389):
+        shutil.rmtree(app.out)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+        try:
+            sweep(objective, "hydra.sweeper.n_trials=4")
+        except DiskError as e:
+            refused += "File too large; free some space, then run the same command again" in str(e)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        sweep(objective, "hydra.sweeper.n_trials=4")
+        assert app.table() == table, most
+    assert refused > 3
 
 
 ENDED: list[str] = []

@@ -32,7 +32,11 @@ LOCK = "study.lock"
 
 
 class JournalFile(BaseJournalBackend):
-    """Lines of JSON in Optuna's format. Writers must hold the lock; readers skip a cut last line."""
+    """Lines of JSON in Optuna's format. Writers must hold the lock; readers skip a cut last line.
+
+    Attributes:
+        broken: a write has failed: what Optuna has in memory is no longer what is on disk.
+    """
 
     def __init__(self, path: Path, *, repair: bool) -> None:
         self._path = path
@@ -44,6 +48,7 @@ class JournalFile(BaseJournalBackend):
         self._size = len(whole)
         self._unread: list[dict[str, Any]] = _decode(whole, path)
         self._batch: list[dict[str, Any]] | None = None
+        self.broken = False
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
         """What was written since the last call: this process is the only writer."""
@@ -75,6 +80,7 @@ class JournalFile(BaseJournalBackend):
             with self._path.open("ab", buffering=0) as file:
                 _write_whole(file.fileno(), text.encode(), self._size)
         except OSError as e:
+            self.broken = True
             raise DiskError.of(self._path, e) from e
         self._size += len(text.encode())
 
@@ -221,6 +227,11 @@ class Journal:
         with self._claims.asking() if self._claims is not None else nullcontext():
             self.refresh()
             yield
+
+    @property
+    def broken(self) -> bool:
+        """Whether the file lacks what was written last: nothing may follow it."""
+        return self._file is not None and self._file.broken
 
     def mine(self) -> dict[str, int]:
         """Attributes of a trial that say which sweep runs it, where there may be several."""

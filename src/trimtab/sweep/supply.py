@@ -115,7 +115,7 @@ class Supply:
 
     def release(self) -> None:
         """Takes back the starts of this sweep's unended trials: an end from outside is no fault."""
-        for trial in self._journal.trials:
+        for trial in () if self._journal.broken else self._journal.trials:
             if trial.state == TrialState.RUNNING and self._starts[trial.number]:
                 self._journal.start(trial, by=-1)
 
