@@ -7,6 +7,7 @@ untuned start by more than the paired 95 % interval; gradient boosting may win, 
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from sklearn.datasets import load_breast_cancer, load_diabetes
@@ -41,7 +42,7 @@ def main() -> None:
             print(f"  the report says: {page.partition('<h2')[2].partition('>')[2].partition('</h2')[0].strip()}")
 
 
-def show(name: str, found: dict) -> None:
+def show(name: str, found: dict[str, Any]) -> None:
     metric = "accuracy" if "accuracy" in found["scores"]["champion"] else "r2"
     print(f"{name}: {found['champion']}, {found['rows']} test rows")
     rows = []

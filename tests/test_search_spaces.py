@@ -57,6 +57,7 @@ def composed(*typed: str) -> DictConfig:
         *((f"model={family}",) for family in FAMILIES),
         *(pytest.param(("search=all", f"model={family}"), marks=pytest.mark.slow) for family in FAMILIES),
         ("search=all", SWEPT),
+        *(("data=mnist1d", "search=sequence", f"model={family}") for family in ("mlp", "cnn", "gru")),
         ("search=classic_grid", "experiment=classic"),
     ],
     ids=" ".join,
@@ -155,6 +156,17 @@ EXPERIMENTS = [
             "schedule._target_": "trimtab.trial.schedules.OneCycle",
             "optimizer.lr": 0.01,
             "training.batch_size": 32,
+        },
+    ),
+    (
+        ("experiment=one_cycle_mlp",),
+        {
+            "model._target_": "trimtab.models.mlp.MLP",
+            "schedule._target_": "trimtab.trial.schedules.OneCycle",
+            "optimizer.lr": 0.01,
+            "training.batch_size": 32,
+            "model.depth": 2,
+            "model.width": 256,
         },
     ),
 ]

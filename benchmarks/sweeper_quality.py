@@ -1,0 +1,390 @@
+"""Does the sweeper search as well as plain Optuna with the same sampler, and what does asking blindly cost?
+
+python -m benchmarks.sweeper_quality [--samplers tpe cmaes] [--seeds 20] [--trials 200] [--workers 2]
+
+Public test functions (Branin, Hartmann-6, Rosenbrock-4, Ackley-5 whose knobs are numbers, one on a log scale, an
+integer and a choice; ZDT1 for several objectives) and a space with conditions, at equal trials: the best regret so far
+on a log10 scale, less hypervolume for ZDT1; less is better. Compared with `optuna.optimize`: the schedule
+`reproducible` by lag (lag 1 knows as much as `optuna.optimize`), and 16 trials asked for at once, as a population is.
+
+What proposes is the sweeper's own view and samplers, without Hydra's jobs around them; that this is what the sweeper
+does is checked on a real sweep, trial for trial. Limit: lag 1 no worse than plain Optuna beyond noise (bootstrap over
+seeds of the mean difference, over all functions of a sampler together; single rows are many, some differ by chance).
+"""
+
+import argparse
+import math
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import optuna
+from hydra import main as hydra_main
+from hydra.core.global_hydra import GlobalHydra
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from trimtab.sweep.genetic import Genetic, Nsga2
+from trimtab.sweep.samplers import CmaEs, Gp, Random, Sampler, Tpe
+from trimtab.sweep.settings import Direction
+from trimtab.sweep.space import Condition, Knob, Space, Value
+from trimtab.sweep.study import open_study
+from trimtab.sweep.view import View
+
+Point = Mapping[str, Value]
+SHOWN = (25, 50, 100, 200)
+RESAMPLES = 2000
+FLOOR = 1e-12
+"""Regrets below count as this much."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is searched.
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A function with its space.
+
+    Attributes:
+        optimum: its least value; of several objectives, the reference point of the hypervolume.
+    """
+
+    space: Space
+    function: Callable[[Point], tuple[float, ...]]
+    optimum: tuple[float, ...]
+
+    @property
+    def directions(self) -> list[Direction]:
+        """All are minimised."""
+        return ["minimize"] * len(self.optimum)
+
+    def scores(self, values: Sequence[tuple[float, ...]]) -> NDArray[np.float64]:
+        """(trials,) of what is to be small after each trial."""
+        if len(self.optimum) > 1:
+            front = np.array(values)
+            return np.array([-hypervolume(front[: n + 1], self.optimum) for n in range(len(values))])
+        best = np.minimum.accumulate([v[0] - self.optimum[0] for v in values])
+        scores: NDArray[np.float64] = np.log10(np.maximum(best, FLOOR))
+        return scores
+
+
+def hypervolume(points: NDArray[np.float64], reference: tuple[float, ...]) -> float:
+    """Area between two-dimensional points and a reference."""
+    area, low = 0.0, reference[1]
+    for x, y in sorted(map(tuple, points)):
+        if x < reference[0] and y < low:
+            area += (reference[0] - x) * (low - y)
+            low = y
+    return area
+
+
+def numbers(names: Sequence[str], low: float, high: float) -> Space:
+    return Space.of(Knob(name, FloatDistribution(low, high)) for name in names)
+
+
+def branin(p: Point) -> tuple[float]:
+    x, y = _floats(p, "x", "y")
+    inner = y - 5.1 / (4 * math.pi**2) * x**2 + 5 / math.pi * x - 6
+    return (inner**2 + 10 * (1 - 1 / (8 * math.pi)) * math.cos(x) + 10,)
+
+
+HARTMANN_A = np.array(
+    [[10, 3, 17, 3.5, 1.7, 8], [0.05, 10, 17, 0.1, 8, 14], [3, 3.5, 1.7, 10, 17, 8], [17, 8, 0.05, 10, 0.1, 14]]
+)
+HARTMANN_P = 1e-4 * np.array(
+    [
+        [1312, 1696, 5569, 124, 8283, 5886],
+        [2329, 4135, 8307, 3736, 1004, 9991],
+        [2348, 1451, 3522, 2883, 3047, 6650],
+        [4047, 8828, 8732, 5743, 1091, 381],
+    ]
+)
+SIX = tuple(f"x{i}" for i in range(6))
+
+
+def hartmann(p: Point) -> tuple[float]:
+    """Hartmann-6 (https://www.sfu.ca/~ssurjano/hart6.html)."""
+    x = np.array(_floats(p, *SIX))
+    return (-float(np.exp(-(HARTMANN_A * (x - HARTMANN_P) ** 2).sum(1)) @ [1.0, 1.2, 3.0, 3.2]),)
+
+
+def rosenbrock(p: Point) -> tuple[float]:
+    x = np.array(_floats(p, *SIX[:4]))
+    return (float((100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()),)
+
+
+SHIFTS = {"a": 3.0, "b": -5.0, "c": 0.0, "d": 8.0, "e": 1.0}
+
+
+def ackley(p: Point) -> tuple[float]:
+    """Ackley's function of five knobs of different kinds."""
+    x, y, lr, n = _floats(p, "x", "y", "lr", "n")
+    u = np.array([x - 1.2, y + 3.4, 4 * (math.log10(lr) + 3), n - 4, SHIFTS[str(p["kind"])]])
+    a, b = 20 * math.exp(-0.2 * math.sqrt((u**2).mean())), math.exp(np.cos(2 * math.pi * u).mean())
+    return (20 + math.e - a - b,)
+
+
+MIXED = Space.of(
+    [
+        *numbers(("x", "y"), -10.0, 10.0).knobs,
+        Knob("lr", FloatDistribution(1e-6, 1.0, log=True)),
+        Knob("n", IntDistribution(-10, 10)),
+        Knob("kind", CategoricalDistribution(list(SHIFTS)), tuple(SHIFTS), tuple(SHIFTS)),
+    ]
+)
+
+
+def network(p: Point) -> tuple[float]:
+    """Each optimizer has a rate of its own range and one more knob; each layer has a width."""
+    lr = math.log10(next(float(str(v)) for name, v in p.items() if name.startswith("lr")))
+    if p["opt"] == "sgd":
+        loss = 0.05 + (lr + 0.5) ** 2 + 3 * (_floats(p, "momentum")[0] - 0.9) ** 2
+    else:
+        loss = (lr + 2.8) ** 2 + 20 * (_floats(p, "beta")[0] - 0.95) ** 2
+    depth = int(_floats(p, "depth")[0])
+    widths = [math.log2(w) for w in _floats(p, *(f"width{i}" for i in range(depth)))]
+    return (loss + 0.2 * abs(depth - 2) + 0.05 * sum((w - 7) ** 2 for w in widths) / depth,)
+
+
+def _when(knob: str, *allowed: Value) -> tuple[Condition, ...]:
+    return (Condition(knob, allowed),)
+
+
+CONDITIONAL = Space.of(
+    [
+        Knob("opt", CategoricalDistribution(["sgd", "adam"]), ("sgd", "adam"), ("sgd", "adam")),
+        Knob("lr if opt=sgd", FloatDistribution(1e-3, 10.0, log=True), when=_when("opt", "sgd")),
+        Knob("lr if opt=adam", FloatDistribution(1e-5, 0.1, log=True), when=_when("opt", "adam")),
+        Knob("momentum", FloatDistribution(0.0, 0.99), when=_when("opt", "sgd")),
+        Knob("beta", FloatDistribution(0.5, 0.999), when=_when("opt", "adam")),
+        Knob("depth", IntDistribution(1, 3)),
+        *(
+            Knob(f"width{i}", IntDistribution(16, 1024, log=True), when=_when("depth", *range(i + 1, 4)))
+            for i in range(3)
+        ),
+    ]
+)
+
+
+def zdt1(p: Point) -> tuple[float, float]:
+    x = np.array(_floats(p, *SIX))
+    g = 1 + 9 * x[1:].mean()
+    return float(x[0]), float(g * (1 - math.sqrt(x[0] / g)))
+
+
+def _floats(p: Point, *names: str) -> list[float]:
+    return [float(p[name]) for name in names]  # type: ignore[arg-type]
+
+
+PROBLEMS = {
+    "Branin": Problem(
+        Space.of([Knob("x", FloatDistribution(-5.0, 10.0)), Knob("y", FloatDistribution(0.0, 15.0))]),
+        branin,
+        (0.39788735772973816,),
+    ),
+    "Hartmann-6": Problem(numbers(SIX, 0.0, 1.0), hartmann, (-3.322368011391339,)),
+    "Rosenbrock-4": Problem(numbers(SIX[:4], -5.0, 10.0), rosenbrock, (0.0,)),
+    "Ackley-5, mixed": Problem(MIXED, ackley, (0.0,)),
+    "conditional": Problem(CONDITIONAL, network, (0.0,)),
+    "ZDT1-6": Problem(numbers(SIX, 0.0, 1.0), zdt1, (1.1, 11.0)),
+}
+NUMERIC = ("Branin", "Hartmann-6", "Rosenbrock-4")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Who searches, and how.
+
+PLAIN = "optuna.optimize"
+LAGS = {f"lag {lag}": lag for lag in (1, 8, 16, 32)}
+BATCH = "16 at once"
+WAYS = (PLAIN, *LAGS, BATCH)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A sampler of ours with Optuna's.
+
+    Attributes:
+        plain: makes Optuna's, with the same settings, of a seed.
+        ways: of asking.
+        trials: the most that it is given.
+    """
+
+    ours: Callable[[], Sampler]
+    plain: Callable[[int], BaseSampler]
+    problems: tuple[str, ...]
+    ways: tuple[str, ...] = WAYS
+    trials: int = 1000
+
+
+MANY = ("Branin", "Hartmann-6", "Ackley-5, mixed", "conditional")
+CONTESTS = {
+    "random": Contest(Random, optuna.samplers.RandomSampler, MANY, WAYS[:2]),  # what others found changes nothing
+    "tpe": Contest(
+        Tpe, lambda seed: optuna.samplers.TPESampler(multivariate=True, constant_liar=True, seed=seed), MANY
+    ),
+    # A Gaussian process takes half a second to propose.
+    "gp": Contest(Gp, lambda seed: optuna.samplers.GPSampler(seed=seed), ("Hartmann-6",), (PLAIN, "lag 1", BATCH), 40),
+    "cmaes": Contest(CmaEs, lambda seed: optuna.samplers.CmaEsSampler(seed=seed), NUMERIC),
+    "genetic": Contest(
+        Genetic,
+        lambda seed: optuna.samplers.NSGAIISampler(population_size=32, seed=seed),
+        (*NUMERIC, "Ackley-5, mixed", "conditional"),
+    ),
+    "nsga2": Contest(Nsga2, lambda seed: optuna.samplers.NSGAIISampler(seed=seed), ("ZDT1-6",)),
+}
+Task = tuple[str, str, str, int, int]
+"""Sampler, problem, way, seed, trials."""
+
+
+def run(task: Task) -> NDArray[np.float64]:
+    """In a worker: one study; (trials,) scores."""
+    sampler, name, way, seed, trials = task
+    contest, problem = CONTESTS[sampler], PROBLEMS[name]
+    if way == PLAIN:
+        return problem.scores(plainly(problem, contest.plain(seed), trials))
+    seen = (lambda n: n - n % 16) if way == BATCH else None
+    told = ours(problem, contest.ours(), seed, trials, LAGS.get(way, 1), seen)
+    return problem.scores([tuple(t.values) for t in told])
+
+
+def plainly(problem: Problem, sampler: BaseSampler, trials: int) -> list[tuple[float, ...]]:
+    """As Optuna's documentation shows it."""
+    study = optuna.create_study(sampler=sampler, directions=problem.directions, pruner=optuna.pruners.NopPruner())
+
+    def objective(trial: Trial) -> tuple[float, ...]:
+        return problem.function(problem.space.choose(lambda knob: knob.suggest(trial)) and trial.params)
+
+    study.optimize(objective, n_trials=trials)
+    return [tuple(t.values) for t in study.trials]
+
+
+def ours(
+    problem: Problem, sampler: Sampler, seed: int, trials: int, lag: int, seen: Callable[[int], int] | None = None
+) -> list[FrozenTrial]:
+    """As `trimtab.sweep.supply` asks and tells.
+
+    Args:
+        problem: what is searched.
+        sampler: afresh.
+        seed: the study's.
+        trials: how many.
+        lag: of the schedule `reproducible`.
+        seen: trials below this are known when trial n is asked for; None is what the lag says.
+    """
+    view, told = View(problem.directions), list[FrozenTrial]()
+    known = 0
+    for number in range(trials):
+        horizon = max(0, number + 1 - lag) if seen is None else seen(number)
+        for trial in told[known:horizon]:
+            view.tell(trial)
+        known = max(known, horizon)
+        asked = view.propose(sampler, problem.space, seed, number, number)
+        trial = create_trial(
+            state=TrialState.COMPLETE,
+            params=asked.params,
+            distributions=asked.distributions,
+            system_attrs=asked.memory,
+            values=problem.function(asked.params),
+        )
+        trial.number = number
+        told.append(trial)
+    return told
+
+
+def same_as_a_sweep(trials: int = 40, lag: int = 8) -> bool:
+    """Whether a real sweep of Branin's function proposes what `ours` does."""
+    problem = PROBLEMS["Branin"]
+    expected = [t.params for t in ours(problem, Tpe(), 0, trials, lag)]
+
+    def task(cfg: DictConfig) -> float:
+        return branin({"x": cfg.x, "y": cfg.y})[0]
+
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "config.yaml").write_text("defaults: [{override hydra/sweeper: trimtab}]\nx: 0.0\ny: 0.0\n")
+        space = ["x=interval(-5.0,10.0)", "y=interval(0.0,15.0)", f"hydra.sweep.dir={folder}/study"]
+        settings = {"n_trials": trials, "lag": lag, "baseline": "false", "progress": "none"}
+        GlobalHydra.instance().clear()
+        sys.argv = ["app", "-m", *space, *(f"hydra.sweeper.{k}={v}" for k, v in settings.items())]
+        hydra_main(config_path=folder, config_name="config", version_base="1.3")(task)()
+        return [t.params for t in open_study(Path(folder, "study")).trials] == expected
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What came of it.
+
+
+def bootstrapped(differences: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Mean with its 95 % interval over seeds."""
+    picks = np.random.default_rng(0).integers(len(differences), size=(RESAMPLES, len(differences)))
+    low, high = np.quantile(differences[picks].mean(1), [0.025, 0.975])
+    return float(differences.mean()), float(low), float(high)
+
+
+def say(sampler: str, found: Mapping[tuple[str, str], NDArray[np.float64]]) -> None:
+    """Prints a sampler's table.
+
+    Args:
+        sampler: its option.
+        found: (seeds, trials) scores by problem and way.
+    """
+    trials = next(iter(found.values())).shape[1]
+    shown = sorted({*(n for n in SHOWN if n <= trials), trials})
+    ways = CONTESTS[sampler].ways
+    heads = "".join(f"{n:>8}" for n in shown)
+    print(f"\n{sampler}: {'problem':18} {'way':16}{heads}   at {shown[-1]}, against {PLAIN}")
+    names = list(dict.fromkeys(name for name, _ in found))
+    for name in names:
+        for way in ways:
+            means = "".join(f"{found[name, way][:, n - 1].mean():8.2f}" for n in shown)
+            gap = bootstrapped(found[name, way][:, shown[-1] - 1] - found[name, PLAIN][:, shown[-1] - 1])
+            against = "" if way == PLAIN else "{:+.2f} [{:+.2f}, {:+.2f}]".format(*gap)
+            print(f"{'':{len(sampler) + 2}}{name if way == PLAIN else '':18} {way:16}{means}   {against}")
+    for way in ways[1:]:
+        gaps = [found[name, way][:, shown[-1] - 1] - found[name, PLAIN][:, shown[-1] - 1] for name in names]
+        mean, low, high = bootstrapped(np.mean(gaps, axis=0))
+        side = "better" if high < 0 else "WORSE" if low > 0 else "no worse beyond noise"
+        print(f"{'':{len(sampler) + 2}}{'all':18} {way:16}{mean:+.2f} [{low:+.2f}, {high:+.2f}] {side}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samplers", nargs="+", choices=list(CONTESTS), default=list(CONTESTS))
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    args = parser.parse_args()
+    print(f"a real sweep proposes what is measured here: {'yes' if same_as_a_sweep() else 'NO'}")
+    with ProcessPoolExecutor(args.workers, get_context("spawn"), begin) as pool:
+        for sampler in args.samplers:
+            contest = CONTESTS[sampler]
+            trials = min(args.trials, contest.trials)
+            pairs = [(name, way) for name in contest.problems for way in contest.ways]
+            tasks = [(sampler, name, way, seed, trials) for name, way in pairs for seed in range(args.seeds)]
+            scores = list(pool.map(run, tasks))
+            say(sampler, {p: np.array(scores[i * args.seeds :][: args.seeds]) for i, p in enumerate(pairs)})
+
+
+def begin() -> None:
+    """In a worker: one thread, and none of Optuna's notes."""
+    import torch
+
+    torch.set_num_threads(1)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+
+
+if __name__ == "__main__":
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    main()
