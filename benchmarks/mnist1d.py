@@ -24,7 +24,7 @@ class Family:
 
     Attributes:
         published: accuracy in the paper.
-        untuned: overlay of conf/experiment; the better by validation accuracy of a few plain settings.
+        untuned: overlay of conf/experiment; its width, batch and rate were picked from a few by validation accuracy.
         pruner: option of hydra/sweeper/pruner with its settings.
     """
 
