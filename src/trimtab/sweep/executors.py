@@ -1,10 +1,9 @@
 """Where trials run. The seam is `submit(fn, *args) → Future`, as in concurrent.futures."""
 
 import gc
-import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from itertools import islice
 from multiprocessing import forkserver, get_all_start_methods, get_context, resource_tracker, set_forkserver_preload
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
+
+from hydra.core.utils import env_override
 
 from trimtab.errors import SweepError
 from trimtab.sweep import worker
@@ -249,7 +250,7 @@ class Processes:
         self._stop(list(self._slots))
 
 
-def preloading(modules: Sequence[str], env: Mapping[str, str]) -> bool:
+def preloading(modules: Sequence[str], env: dict[str, str]) -> bool:
     """Starts the process that imports modules for workers to come, unless it runs; early, it imports beside the caller.
 
     Args:
@@ -262,15 +263,8 @@ def preloading(modules: Sequence[str], env: Mapping[str, str]) -> bool:
     if not modules or "forkserver" not in get_all_start_methods():
         return False
     set_forkserver_preload(list(modules))
-    before = {name: os.environ.get(name) for name in env}
-    os.environ.update({k: v for k, v in env.items() if k in worker.THREADS})
-    try:
-        with _deaf():
-            forkserver.ensure_running()
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
+    with env_override({k: v for k, v in env.items() if k in worker.THREADS}), _deaf():
+        forkserver.ensure_running()
     return True
 
 

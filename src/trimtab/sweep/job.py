@@ -83,10 +83,7 @@ class Job:
     def _alone(self, cfg: DictConfig, orders: Orders) -> Outcome:
         if (repeats := orders.repeats) is None:
             return self._once(cfg, orders)
-        later = replace(orders, rule=None)  # pruners compare trials by their first seed
-        return repeated(
-            repeats, lambda i: self._once(_seeded(cfg, repeats, i), later) if i else self._once(cfg, orders)
-        )
+        return repeated(repeats, lambda i: self._once(*_on_seed(cfg, orders, repeats, i)))
 
     def _once(self, cfg: DictConfig, orders: Orders) -> Outcome:
         """One Hydra job."""
@@ -103,9 +100,8 @@ class Job:
         places: list[list[int]] = []
         for cfg, order in zip(cfgs, orders, strict=True):
             seeds = [(cfg, order)]
-            if order.repeats is not None:
-                for i, seed in enumerate(order.repeats.seeds[1:], start=1):  # pruners compare trials by their first
-                    seeds.append((_seeded(cfg, order.repeats, i), replace(order, rule=None, seed=seed)))
+            if (repeats := order.repeats) is not None:
+                seeds = [_on_seed(cfg, order, repeats, i) for i in range(len(repeats.seeds))]
             places.append([*range(len(jobs), len(jobs) + len(seeds))])
             jobs += seeds
         outcomes = self._population(jobs)
@@ -155,7 +151,7 @@ class Job:
     def _end(self, trial: Trial, found: Any, orders: Orders, seconds: float) -> Outcome:
         """The trial's outcome, told to Hydra's callbacks."""
         cfg, notes = trial.job, trial.notes
-        job = JobReturn(list(cfg.hydra.overrides.task), trial.cfg, cfg, str(Path.cwd()), str(cfg.hydra.job.name))
+        job = _job_return(cfg, trial.cfg)
         job.return_value, job.status = found, JobStatus.COMPLETED
         outcome: Outcome
         if notes.pruned or isinstance(found, errors.Pruned):
@@ -173,7 +169,7 @@ class Job:
     def _run(self, cfg: DictConfig, orders: Orders) -> Outcome:
         """The task between Hydra's callbacks."""
         task_cfg = _without_hydra(cfg)
-        job = JobReturn(list(cfg.hydra.overrides.task), task_cfg, cfg, str(Path.cwd()), str(cfg.hydra.job.name))
+        job = _job_return(cfg, task_cfg)
         self.context.callbacks.on_job_start(config=cfg, task_function=self.task)
         try:
             objectives = len(directions(cfg.hydra.sweeper.direction))
@@ -201,6 +197,11 @@ def _hydra_of(cfg: DictConfig) -> Iterator[Path]:
         yield folder
     finally:
         instance.cfg = before
+
+
+def _job_return(cfg: DictConfig, task_cfg: DictConfig) -> JobReturn:
+    """What Hydra's callbacks are told of a job, without its end."""
+    return JobReturn(list(cfg.hydra.overrides.task), task_cfg, cfg, str(Path.cwd()), str(cfg.hydra.job.name))
 
 
 def _log_into_each(trials: Sequence[Trial]) -> None:
@@ -245,6 +246,13 @@ def _without_hydra(cfg: DictConfig) -> DictConfig:
     finally:
         content["hydra"] = hydra
     return copied
+
+
+def _on_seed(cfg: DictConfig, orders: Orders, repeats: Repeats, index: int) -> tuple[DictConfig, Orders]:
+    """Configuration and orders of a trial's seed; pruners compare trials by their first."""
+    if index == 0:
+        return cfg, orders
+    return _seeded(cfg, repeats, index), replace(orders, rule=None, seed=repeats.seeds[index])
 
 
 def _seeded(cfg: DictConfig, repeats: Repeats, index: int) -> DictConfig:

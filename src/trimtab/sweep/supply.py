@@ -73,8 +73,7 @@ class Supply:
 
     def _begun_again(self, stack: list[FrozenTrial]) -> list[FrozenTrial]:
         """Trials that were started before; those that have been more than twice are no company for others."""
-        often = [t for t in stack if t.user_attrs["starts"] >= ALONE_AFTER] if len(stack) > 1 else []
-        if often:
+        if len(stack) > 1 and any(t.user_attrs["starts"] >= ALONE_AFTER for t in stack):
             self._ready.extendleft([t] for t in reversed(stack))
             stack = self._ready.popleft()
         self._starts.update(t.number for t in stack)
@@ -115,7 +114,9 @@ class Supply:
 
     def release(self) -> None:
         """Takes back the starts of this sweep's unended trials: an end from outside is no fault."""
-        for trial in () if self._journal.broken else self._journal.trials:
+        if self._journal.broken:
+            return
+        for trial in self._journal.trials:
             if trial.state == TrialState.RUNNING and self._starts[trial.number]:
                 self._journal.start(trial, by=-1)
 
@@ -220,17 +221,15 @@ class Supply:
     def _shape(self, trial: FrozenTrial) -> dict[str, Value]:
         """What it must share with the others of its stack."""
         values = trial.user_attrs.get("outside", trial.params)
-        if trial.number == 0 and self._settings.baseline:
-            values = self._plan.default().params
         return {k: values[k] for k in self._settings.population.shape_knobs if k in values}
 
     def _sent_on(self) -> list[FrozenTrial] | None:
         """Paused trials that are good enough, on their way again; the first of their stacks."""
+        trials = self._journal.trials
         ready = (
-            self._journal.trials[number]
+            trials[number]
             for number, step in (self._history.promotions() if self.budget.allows(0) else ())
-            if self._journal.trials[number].state == TrialState.WAITING
-            and pauses(self._journal.trials[number])[-1] == step
+            if trials[number].state == TrialState.WAITING and pauses(trials[number])[-1] == step
         )
         chosen = list(islice(ready, self._units.length))
         if not chosen:
