@@ -143,15 +143,30 @@ def test_checkpoints_are_dropped_when_a_trial_has_ended(app: App, sweep: Sweep) 
     assert len(kept) < 6
 
 
+@pytest.mark.parametrize("schedule", ["reproducible", "async"])
+@pytest.mark.parametrize("pruner", [ASHA, HYPERBAND])
+def test_a_small_study_finishes_somebody_beside_its_baseline(
+    app: App, sweep: Sweep, pruner: list[str], schedule: str
+) -> None:
+    """A rung that fewer than three have reached lets nobody pass."""
+    for n, baseline in [(2, "true"), (2, "false"), (6, "true"), (6, "false")]:
+        settings = [f"hydra.sweeper.n_trials={n}", f"hydra.sweeper.{baseline=!s}"]
+        sweep(train_on, *pruner, *settings, f"hydra.sweeper.{schedule=!s}", f"hydra.sweep.dir={n}{baseline}")
+        trials = open_study(app.folder / f"{n}{baseline}").trials
+        assert len(trials) == n
+        assert any(t.state == TrialState.COMPLETE for t in trials if not t.user_attrs.get("baseline"))
+        assert {t.state for t in trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+
+
 def test_a_larger_budget_sends_on_what_a_smaller_one_left(app: App, sweep: Sweep) -> None:
-    sweep(train_on, *ASHA, "hydra.sweeper.n_trials=2")
-    table, left = app.table(), open_study(app.out).trials[1]
-    assert (left.state, steps(app, left)) == (TrialState.PRUNED, [1])
-    sweep(train_on, *ASHA, "hydra.sweeper.n_trials=2")
+    sweep(train_on, *ASHA, "hydra.sweeper.n_trials=4")
+    table, left = app.table(), [t for t in open_study(app.out).trials if t.state == TrialState.PRUNED]
+    assert [steps(app, t) for t in left] == [[1], [1]]
+    sweep(train_on, *ASHA, "hydra.sweeper.n_trials=4")
     assert app.table() == table
-    sweep(train_on, *ASHA, "hydra.sweeper.n_trials=9")
+    sweep(train_on, *ASHA, "hydra.sweeper.n_trials=14")
     trials = open_study(app.out).trials
-    assert trials[1].state == TrialState.COMPLETE
+    assert any(len(trials[t.number].intermediate_values) > 1 for t in left)
     for trial in trials:
         assert steps(app, trial) == list(trial.intermediate_values)
         assert trial.state.is_finished()

@@ -248,6 +248,20 @@ def test_of_paused_trials_the_best_third_goes_on_the_highest_rung_first() -> Non
     assert 6 not in dict(history.promotions())  # has ended by itself
 
 
+def test_in_the_end_the_best_of_the_highest_rung_goes_on_unless_somebody_has_finished() -> None:
+    history = Asha(pause=True).history("maximize")
+    assert list(history.promotions(last=True)) == []
+    baseline = ended(0, {1: 0.9, 3: 0.9})
+    baseline.user_attrs["baseline"] = True
+    history.learn(baseline)
+    for number, reports in enumerate([{1: 0.8}, {1: 0.1, 3: 0.1}, {1: 0.2, 3: 0.2}], start=1):
+        history.learn(ended(number, reports, TrialState.PRUNED))
+    assert list(history.promotions(last=True)) == [(3, 3)]
+    history.learn(ended(3, {1: 0.2, 3: 0.2}, TrialState.FAIL))
+    history.learn(ended(4, {1: 0.3}))
+    assert list(history.promotions(last=True)) == []
+
+
 def test_a_task_that_reports_every_tenth_step_passes_several_rungs_at_once() -> None:
     history = Asha(pause=True).history("minimize")
     rule = history.rule(0)

@@ -39,8 +39,12 @@ class History:
         """What trial `number`, which may have paused before, is judged by; None lets it run."""
         return None
 
-    def promotions(self) -> Iterable[tuple[int, int]]:
-        """Paused trials that may go on, the most urgent first, each with the step at which it had paused."""
+    def promotions(self, *, last: bool = False) -> Iterable[tuple[int, int]]:
+        """Paused trials that may go on, the most urgent first, each with the step at which it had paused.
+
+        Args:
+            last: nothing else is left to do; what isn't sent on now never is.
+        """
         return ()
 
 

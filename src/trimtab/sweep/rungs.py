@@ -192,7 +192,11 @@ class _Pause:
 
 
 class _Pauses(History):
-    """Who got to each rung with which loss, and may leave it upwards (Li et al. 2020, algorithm 2)."""
+    """Who got to each rung with which loss, and may leave it upwards (Li et al. 2020, algorithm 2).
+
+    A rung that fewer than eta have reached lets nobody pass, so a small study would finish nobody but its baseline: in
+    the end the best of the highest rung goes on until one has, as in successive halving.
+    """
 
     pauses = True
 
@@ -202,9 +206,11 @@ class _Pauses(History):
         self._rungs: list[list[tuple[float, int]]] = []
         self._waiting: list[list[tuple[float, int]]] = []  # those of each rung that have got no further
         self._at: dict[int, tuple[int, int]] = {}  # by trial: how many rungs it has reached, and its last step
+        self._finished = False  # anybody but the baseline
 
     def learn(self, trial: FrozenTrial) -> None:
         """See `History`; a report that is no number counts as the worst."""
+        self._finished |= trial.state == TrialState.COMPLETE and not trial.user_attrs.get("baseline")
         if trial.state == TrialState.FAIL or not trial.intermediate_values:
             return
         losses = self._ladder.losses(trial.intermediate_values, self._sign)
@@ -226,8 +232,13 @@ class _Pauses(History):
         """See `History`."""
         return _Pause(self._ladder, paused_at)
 
-    def promotions(self) -> Iterator[tuple[int, int]]:
+    def promotions(self, *, last: bool = False) -> Iterator[tuple[int, int]]:
         """From the highest rung downwards, the best of each first."""
+        if last:
+            best = next((waiting[0] for waiting in reversed(self._waiting) if waiting), None)
+            if best is not None and not self._finished:
+                yield best[1], self._at[best[1]][1]
+            return
         for there, waiting in zip(reversed(self._rungs), reversed(self._waiting), strict=True):
             passing = len(there) // self._ladder.factor
             for entry in waiting if passing else ():
@@ -251,9 +262,9 @@ class _Brackets(History):
         """See `History`."""
         return self._brackets[self._settings.bracket(number)].rule(number, paused_at)
 
-    def promotions(self) -> Iterator[tuple[int, int]]:
+    def promotions(self, *, last: bool = False) -> Iterator[tuple[int, int]]:
         """Those of the harshest bracket first."""
-        return chain.from_iterable(bracket.promotions() for bracket in self._brackets)
+        return chain.from_iterable(bracket.promotions(last=last) for bracket in self._brackets)
 
 
 def _at_least(name: str, value: int, least: int) -> None:

@@ -223,12 +223,12 @@ class Supply:
         values = trial.user_attrs.get("outside", trial.params)
         return {k: values[k] for k in self._settings.population.shape_knobs if k in values}
 
-    def _sent_on(self) -> list[FrozenTrial] | None:
+    def _sent_on(self, *, last: bool = False) -> list[FrozenTrial] | None:
         """Paused trials that are good enough, on their way again; the first of their stacks."""
         trials = self._journal.trials
         ready = (
             trials[number]
-            for number, step in (self._history.promotions() if self.budget.allows(0) else ())
+            for number, step in (self._history.promotions(last=last) if self.budget.allows(0) else ())
             if trials[number].state == TrialState.WAITING and pauses(trials[number])[-1] == step
         )
         chosen = list(islice(ready, self._units.length))
@@ -241,12 +241,10 @@ class Supply:
 
     def _last_sent_on(self) -> list[FrozenTrial] | None:
         """With nothing new to start, what still runs is waited for, and all of it decides."""
-        if self._settings.schedule == "async":
+        if not self._history.pauses or any(t.state == TrialState.RUNNING for t in self._journal.trials):
             return None
-        if not self._turns.have_ended(self._journal.trials, len(self._turns)):
-            return None
-        self._see(len(self._turns))
-        return self._sent_on()
+        self._look(len(self._turns))
+        return self._sent_on() or self._sent_on(last=True)
 
     def _give_orders(self, trial: FrozenTrial) -> None:
         """A trial is judged by what has been seen when it starts, and by nothing after that."""
