@@ -5,8 +5,16 @@ import torch
 from torch import Tensor
 
 from trimtab.population.flat import Flat, Layout
-from trimtab.population.optimizers import KINDS
+from trimtab.population.optimizers import KINDS, Adam, Stacked
 
+
+class AdamOfGPUs(Adam):
+    """Takes the way of other devices than CPUs."""
+
+    _fused = Adam._stacked
+
+
+ALL: dict[str, type[Stacked]] = {**KINDS, "adam of GPUs": AdamOfGPUs}
 STEPS = 25
 SGD = [{"lr": 0.1, "momentum": 0.0}, {"lr": 0.03, "momentum": 0.9}, {"lr": 0.02, "momentum": 0.5, "nesterov": True}]
 ADAM = [
@@ -20,6 +28,7 @@ CASES = {
     "adam": ADAM,
     "adamw": ADAM,
     "nadam": ADAM,
+    "adam of GPUs": ADAM,
 }
 
 
@@ -28,7 +37,8 @@ def alone(kind: str, weight: Tensor, settings: dict[str, float]) -> torch.optim.
     given = dict(settings)
     if "beta1" in given:
         given["betas"] = (given.pop("beta1"), given.pop("beta2"))  # type: ignore[assignment]
-    made = {"sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam", "adamw": "AdamW", "nadam": "NAdam"}[kind]
+    names = {"sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam", "adamw": "AdamW", "nadam": "NAdam"}
+    made = names[kind.split()[0]]
     return getattr(torch.optim, made)([weight], weight_decay=0.0, **given)
 
 
@@ -38,14 +48,14 @@ def hyper(cases: list[dict[str, float]], decays: list[float]) -> dict[str, Tenso
     return {name: torch.tensor([[float(row[name])] for row in rows], dtype=torch.float64) for name in names}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL)
 def test_each_member_walks_as_torch_alone(kind: str) -> None:
     cases = CASES[kind]
     decays = [0.1 * n for n in range(len(cases))]
     random = torch.Generator().manual_seed(0)
     flat = Flat(Layout.of({"w": (3, 4), "b": (5,)}), len(cases), torch.device("cpu"), torch.float64)
     flat.rows.data.copy_(torch.randn(flat.rows.shape, generator=random, dtype=torch.float64))
-    stacked = KINDS[kind](flat.rows, hyper(cases, decays))
+    stacked = ALL[kind](flat.rows, hyper(cases, decays))
     single = [row.clone().requires_grad_() for row in flat.rows.detach()]
     optimizers = [alone(kind, w, case) for w, case in zip(single, cases, strict=True)]
     for step in range(STEPS):

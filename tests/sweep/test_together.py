@@ -54,13 +54,22 @@ def together(wrapped: Callable[[Sequence[Trial]], Iterator[tuple[int, Any]]]) ->
     return task
 
 
-@pytest.mark.parametrize("units", [Units(1, 1), Units(11, 4), Units(16, 16), Units(3, 4)])
+@pytest.mark.parametrize("units", [Units(1, 1, 1), Units(11, 4, 2), Units(16, 16, 8), Units(3, 4, 2)])
 def test_units_leave_no_turn_out(units: Units) -> None:
     for before, turn in pairwise(range(100)):
         unit = units.of(turn)
         assert turn in unit
         assert unit in (units.of(before), range(units.of(before).stop, unit.stop))
         assert len(unit) == (units.first if turn < units.first else units.length)
+
+
+def test_how_many_are_asked_at_once_and_share_a_stack() -> None:
+    """What is learnt from: so few at once that two workers have a stack each. The rest in full ones."""
+    assert Together(16, at_once=16).units(True, 11) == Units(16, 16, 8)
+    assert Together(16, at_once=4).units(True, 11) == Units(11, 4, 2)
+    assert Together(3).units(True, 1) == Units(6, 6, 3)
+    assert Together(16, at_once=16).units(False, 11) == Units(64, 64, 16)
+    assert Together(1, at_once=16).units(True, 11) == Units(1, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +83,7 @@ def test_units_leave_no_turn_out(units: Units) -> None:
 def test_stacks_share_their_shapes_and_are_of_like_size(
     shapes: list[dict[str, int]], size: int, stacks: list[list[int]]
 ) -> None:
-    assert Together(size).stacks(shapes) == stacks
+    assert Together().stacks(shapes, size) == stacks
 
 
 def test_every_trial_is_a_job_of_its_own(app: App, sweep: Sweep) -> None:

@@ -103,6 +103,7 @@ class Population(pl.LightningModule):
         ]
         self._noise = torch.tensor([seeds.signed(m.seed, "noise") for m in members], device=place)
         self._weights = None if problem.class_weights is None else torch.tensor(problem.class_weights, device=place)
+        self._augment = any(member.recipe.augmentation != Augmentation() for member in members)
         for m, member in enumerate(members):
             if member.start is not None:
                 self._resume(m, member.start)
@@ -157,7 +158,7 @@ class Population(pl.LightningModule):
 
     def _augmented(self, x: Tensor) -> Tensor:
         """A loop over members that augment: their draws must be those of each alone."""
-        if all(seat.member.recipe.augmentation == Augmentation() for seat in self.seats):
+        if not self._augment:
             return x
         pairs = zip(self.seats, x, strict=True)
         return torch.stack([seat.member.recipe.augmentation(rows, seat.augmenter) for seat, rows in pairs])

@@ -1,9 +1,9 @@
 """Which members share a stack: those that may, and of those the ones that cost alike.
 
-Padding makes a small perceptron as dear as the largest of its stack, and a stack whose weights leave the cache is
-slower than its members alone. So a step's time is modelled, and members are parted so that the sum over stacks is
-least. The constants are a fit to stacks of 1, 2, 4 and 8 perceptrons (16 × 1 … 256 × 4, batches of 32 and 256) on one
-core of an x86-64 of the 2020s; only their ratios matter. Elsewhere than on a CPU, members stay together.
+Padding makes a small perceptron as dear as the largest of its stack. So a step's time is modelled, and members are
+parted so that the sum over stacks is least. The constants are a fit to stacks of 1, 2, 4, 8 and 16 perceptrons (16 × 1
+… 256 × 4, batches of 32 and 256) on one core of an x86-64 of the 2020s; only their ratios matter. Elsewhere than on a
+CPU, members stay together.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,10 @@ from trimtab.population.mlp import hidden_layers
 
 Pair = tuple[Member, nn.Module]
 
-STEP_MS, LAYER_MS, MEMBER_MS = 1.0, 0.25, 0.15
+STEP_MS, LAYER_MS, MEMBER_MS = 0.6, 0.1, 0.07
 """Of a step whatever is in it; for each layer; for each member."""
-WEIGHT_MS, WEIGHT_ROW_MS = 1.75e-5, 2.7e-7
+WEIGHT_MS, WEIGHT_ROW_MS = 1.1e-6, 9.7e-8
 """For each weight of each member: the optimizer's part, and that of each row of the batch."""
-CACHED = 800_000
-"""Weights of a whole stack that the cache holds, with their gradients and the optimizer's memory."""
 
 
 def stacks(pairs: Sequence[Pair], device: torch.device) -> list[list[Pair]]:
@@ -64,8 +62,7 @@ def _step_ms(pairs: Sequence[Pair]) -> float:
         outputs = first.layers.output.out_features  # type: ignore[union-attr]
         weights = width * (layers[0].linear.in_features + (depth - 1) * width + int(outputs))  # type: ignore[arg-type]
     each = weights * (WEIGHT_MS + WEIGHT_ROW_MS * int(pairs[0][0].recipe.batch_size))
-    crowded = max(1.0, 0.5 + len(pairs) * weights / (2 * CACHED)) if len(pairs) > 1 else 1.0
-    return STEP_MS + LAYER_MS * depth + len(pairs) * (MEMBER_MS + each * crowded)
+    return STEP_MS + LAYER_MS * depth + len(pairs) * (MEMBER_MS + each)
 
 
 def _size(model: nn.Module) -> tuple[int, int, int]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  # else each worker imports it for its first run
 import torch
 
 import trimtab

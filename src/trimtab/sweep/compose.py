@@ -5,10 +5,12 @@ Composing costs 60–110 ms, copying a composed configuration and setting its le
 
 import pickle
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra._internal.config_repository import IConfigRepository
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -34,12 +36,17 @@ class Composer:
         """The options of a config group; none if there is no such group."""
         name = group.split("@")[0]
         if name not in self._options:
-            self._options[name] = self._loader.get_group_options(
-                name,
-                config_name=self._master.hydra.job.config_name,
-                overrides=written(self._master.hydra.overrides.hydra),
-            )
+            self._options[name] = self._repository.get_group_options(name)
         return self._options[name]
+
+    @cached_property
+    def _repository(self) -> IConfigRepository:
+        """Hydra's loader reads the search path anew for every question: 40 ms."""
+        assert isinstance(self._loader, ConfigLoaderImpl)
+        _, found = self._loader._parse_overrides_and_create_caching_repo(
+            self._master.hydra.job.config_name, written(self._master.hydra.overrides.hydra)
+        )
+        return found
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The configuration under these overrides, fresh each time.

@@ -189,7 +189,7 @@ class Supply:
         if not numbers:
             return None
         templates = [self._given(n) if n < self._settings.before else self._proposed(n) for n in numbers]
-        stacks = self._settings.population.stacks([self._shape(t) for t in templates])
+        stacks = self._settings.population.stacks([self._shape(t) for t in templates], self._units.stack)
         turns = self._places(stacks)
         if self._history.pauses or self._settings.population.size > 1:
             for place, turn in turns.items():
@@ -234,7 +234,7 @@ class Supply:
         chosen = list(islice(ready, self._units.length))
         if not chosen:
             return None
-        stacks = self._settings.population.stacks([self._shape(t) for t in chosen])
+        stacks = self._settings.population.stacks([self._shape(t) for t in chosen], self._units.stack)
         turns = self._places(stacks)
         sent = [(trial, [*trial.user_attrs["turns"], turns[place]]) for place, trial in enumerate(chosen)]
         return self._started(self._journal.send_on(sent), stacks, turns)

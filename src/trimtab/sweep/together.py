@@ -38,20 +38,23 @@ class Together:
             exploring: trials from 0 on that are asked without knowing any other.
         """
         if self.size == 1:
-            return Units(1, 1)
-        length = (self.at_once or 2 * self.size) if learns else AHEAD * self.size
-        return Units(max(exploring, length), length)
+            return Units(1, 1, 1)
+        if not learns:
+            return Units(max(exploring, AHEAD * self.size), AHEAD * self.size, self.size)
+        length = self.at_once or 2 * self.size
+        return Units(max(exploring, length), length, min(self.size, -(-length // 2)))
 
-    def stacks(self, shapes: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+    def stacks(self, shapes: Sequence[Mapping[str, Any]], most: int) -> list[list[int]]:
         """Positions of the trials that form each stack; equal sizes rather than full ones.
 
         Args:
             shapes: for each trial the values of its shape knobs.
+            most: `Units.stack`.
         """
         alike: dict[str, list[int]] = {}
         for place, shape in enumerate(shapes):
             alike.setdefault(repr(sorted(shape.items())), []).append(place)
-        return [stack for places in alike.values() for stack in _evenly(places, self.size)]
+        return [stack for places in alike.values() for stack in _evenly(places, most)]
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,12 @@ class Units:
     Attributes:
         first: length of the first unit, which knows nothing anyway.
         length: of the others.
+        stack: the most trials of a stack; a unit of trials that all fit together still makes two, for two workers.
     """
 
     first: int
     length: int
+    stack: int
 
     def of(self, turn: int) -> range:
         """The unit of a turn."""
