@@ -13,7 +13,8 @@ from trimtab.data.arrays import Problem
 from trimtab.errors import ConfigError
 from trimtab.overrides import overrides
 from trimtab.stages import unpack
-from trimtab.stages.sweep import preflight, swept
+from trimtab.stages.preflight import preflight
+from trimtab.stages.sweep import swept
 from trimtab.trial.train import check
 
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  # else each worker imports it for its first run
 import torch
 
 import trimtab
+import trimtab.tracking.store  # else each worker imports it for its first run
 from trimtab.data.prepared import Prepared
 from trimtab.population.members import Member, obstacle
 from trimtab.population.train import train_many

@@ -1,9 +1,8 @@
 """The study that params.yaml names: `python -m trimtab.stages.sweep budget.trials=200`. Again: it goes on."""
 
-import re
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,18 +10,14 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from trimtab import config
-from trimtab.errors import ConfigError
 from trimtab.overrides import Override, overrides
 from trimtab.paths import Paths, atomic, read_json, write_json
-from trimtab.stages.closing import closing, require_prepared
-from trimtab.stages.train import OWN_TRAINING
-from trimtab.sweep.executors import preloading
-from trimtab.sweep.worker import share
+from trimtab.stages.closing import closing
+from trimtab.stages.preflight import preflight, preload
 
 if TYPE_CHECKING:
     from trimtab.sweep.study import Study
 
-PRELOAD = ("trimtab.stages.population",)
 CURVES = 5  # trials whose learning curves the report shows, besides the baseline's
 
 
@@ -36,28 +31,21 @@ def study(argv: Sequence[str], hydra: Sequence[str] = ()) -> Path | None:
     Returns:
         The study's folder; None where Hydra only printed something.
     """
-    from trimtab.stages.engine import settled
     from trimtab.stages.train import task
 
     flags, typed = config.split_flags([*hydra, *argv])
     if not flags:
         given = overrides(typed)
         cfg = config.compose(given)
-        argv = [*argv, *_preloading(cfg)]
-        preflight(cfg, swept(cfg, given))
-        if (engine := settled(cfg)) is not None:
-            print(f"engine {engine.engine}: {engine.why}")
-            argv = [*argv, f"engine={engine.engine}"]
+        modules = preload(cfg)
+        found = preflight(cfg, swept(cfg, given), modules)
+        if modules:
+            argv = [*argv, f"hydra.sweeper.executor.preload=[{','.join(modules)}]"]
+        if found.engine is not None:
+            print(f"engine {found.engine}: {found.why}")
+            argv = [*argv, f"engine={found.engine}"]
     directory = config.run(task, argv, hydra=hydra, multirun=True)
     return None if directory is None else Path(directory)
-
-
-def _preloading(cfg: DictConfig) -> list[str]:
-    """Has what trials need imported for all workers, beside this process's own imports; how the executor is told."""
-    if cfg.hydra.runtime.choices["hydra/sweeper/executor"] != "processes" or cfg.sweep.dry_run:
-        return []
-    preloading(PRELOAD, share(0, cfg.sweep.workers, cfg.hydra.sweeper.executor.threads))
-    return [f"hydra.sweeper.executor.preload=[{','.join(PRELOAD)}]"]
 
 
 def swept(cfg: DictConfig, given: Sequence[Override]) -> dict[str, str]:
@@ -65,48 +53,6 @@ def swept(cfg: DictConfig, given: Sequence[Override]) -> dict[str, str]:
     typed = {o.key: o.text for o in given}
     space = {str(name): str(knob) for name, knob in cfg.search.knobs.items() if name not in typed}
     return space | {o.key: o.text for o in given if o.swept}
-
-
-def preflight(cfg: DictConfig, searched: Mapping[str, str]) -> None:
-    """Everything that can be known to be wrong before the first trial: data, recipe, knobs without effect, MLflow.
-
-    Args:
-        cfg: the baseline's configuration.
-        searched: what `swept` found.
-
-    Raises:
-        TrimtabError: what is wrong.
-    """
-    require_prepared(cfg)
-    from trimtab.data.prepared import load_prepared
-    from trimtab.stages import unpack
-    from trimtab.trial.train import check
-
-    _check_batch_size(searched)
-    if not check(unpack.recipe(cfg), load_prepared(Paths.here().prepared).problem, unpack.device(cfg)):
-        _check_alive(searched)
-        print(OWN_TRAINING)
-    if not cfg.sweep.dry_run:
-        from trimtab.tracking.runs import experiment
-
-        experiment(unpack.tracking(cfg.tracking), cfg.data.name)
-
-
-def _check_batch_size(searched: Mapping[str, str]) -> None:
-    if re.search(r"\bauto\b", searched.get("training.batch_size", "")):
-        raise ConfigError(
-            "the study searches training.batch_size=auto among other values, but what it comes to depends on machine "
-            "and memory, and trials could not be compared; search numbers (and all), or fix training.batch_size=auto"
-        )
-
-
-def _check_alive(searched: Mapping[str, str]) -> None:
-    dead = [k for k in searched if k.startswith(("optimizer", "schedule", "regularisation", "training.lr_scaling"))]
-    if dead:
-        raise ConfigError(
-            f"the study searches '{dead[0]}', but the model is a LightningModule, which brings its own optimizer: the "
-            "knob would have no effect; search settings of the module itself (model.*) instead"
-        )
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -5,7 +5,7 @@ import json
 import subprocess
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
@@ -14,16 +14,21 @@ from omegaconf import DictConfig, OmegaConf
 from trimtab.errors import ConfigError, TrimtabError
 from trimtab.paths import Paths
 from trimtab.tracking.runs import Settings
-from trimtab.trial.regularisation import Regularisation
-from trimtab.trial.train import Device, Recipe
+
+if TYPE_CHECKING:
+    from trimtab.trial.train import Device, Recipe
 
 # What makes a result, and what each setting is called in MLflow.
 RECIPE = ("model", "optimizer", "schedule", "training", "regularisation", "augmentation")
 _CHOICES = ("model", "optimizer", "schedule", "augmentation")
 
 
-def recipe(cfg: DictConfig) -> Recipe:
+def recipe(cfg: DictConfig) -> "Recipe":
     """The recipe that a configuration describes."""
+    # Here and not above: the sweeper reads settings, too, and does without torch.
+    from trimtab.trial.recipe import Recipe
+    from trimtab.trial.regularisation import Regularisation
+
     training = plain(cfg.training)
     return Recipe(
         model=built("model", plain(cfg.model)),
@@ -59,8 +64,10 @@ def built(group: str, node: dict[str, Any]) -> Any:
         raise ConfigError(f"{group}._target_={target} cannot be built: {said}; mend conf/{group} or {group}.*") from e
 
 
-def device(cfg: DictConfig) -> Device:
+def device(cfg: DictConfig) -> "Device":
     """Where trials are computed."""
+    from trimtab.trial.recipe import Device
+
     return Device(**_device(cfg))
 
 

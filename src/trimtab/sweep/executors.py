@@ -262,7 +262,7 @@ def preloading(modules: Sequence[str], env: dict[str, str]) -> bool:
     """
     if not modules or "forkserver" not in get_all_start_methods():
         return False
-    set_forkserver_preload(list(modules))
+    set_forkserver_preload(["trimtab.sweep.uncollected", *modules])
     with env_override({k: v for k, v in env.items() if k in worker.THREADS}), _deaf():
         forkserver.ensure_running()
     return True

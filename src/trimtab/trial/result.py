@@ -2,16 +2,17 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from trimtab.errors import TrimtabError
 from trimtab.paths import atomic, read_json, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _PLAIN = ("value", "best_epoch", "epochs", "curves", "best", "parameters", "batch_size", "steps")
 _CLOCK = ("seconds", "peak_memory_mb", "stack_epochs")
@@ -48,7 +49,7 @@ class TrialResult:
     parameters: int
     batch_size: int
     steps: int
-    weights: dict[str, Tensor] = field(repr=False)
+    weights: dict[str, "Tensor"] = field(repr=False)
     seconds: float
     peak_memory_mb: float
     stack_epochs: float = 0.0
@@ -59,6 +60,8 @@ def save_result(folder: Path, result: TrialResult) -> None:
 
     Equal results give equal bytes, but for timing.json. result.json comes last: where it is, the rest is.
     """
+    import torch  # here and not above: readers do without
+
     # From open files: from a path, torch would write its name into the file, and numpy append a suffix to it.
     with atomic(folder / "weights.pt") as path, path.open("wb") as file:
         torch.save(result.weights, file)

@@ -1,0 +1,119 @@
+"""What is found out before a study's first trial. All of it needs torch and the data, which workers have anyway."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from omegaconf import DictConfig
+
+from trimtab.errors import ConfigError
+from trimtab.paths import Paths
+from trimtab.stages.train import OWN_TRAINING
+from trimtab.sweep.executors import Processes, preloading
+from trimtab.sweep.worker import share
+
+PRELOAD = ("trimtab.stages.population",)
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a study's baseline is.
+
+    Attributes:
+        trains_itself: the model is a LightningModule.
+        engine: what `engine=auto` comes to; None where the engine is named.
+        why: the reason for it.
+    """
+
+    trains_itself: bool
+    engine: str | None = None
+    why: str = ""
+
+
+def preload(cfg: DictConfig) -> list[str]:
+    """Has what trials need imported for all workers, in a process of its own.
+
+    Returns:
+        Modules, for the executor's setting; none where trials run in the sweeper's process or not at all.
+    """
+    if cfg.hydra.runtime.choices["hydra/sweeper/executor"] != "processes" or cfg.sweep.dry_run:
+        return []
+    ready = preloading(PRELOAD, share(0, cfg.sweep.workers, cfg.hydra.sweeper.executor.threads))
+    return [*PRELOAD] if ready else []
+
+
+def preflight(cfg: DictConfig, searched: Mapping[str, str], preloaded: Sequence[str] = ()) -> Findings:
+    """Everything that can be known to be wrong before the first trial: data, recipe, knobs without effect, MLflow.
+
+    Args:
+        cfg: the baseline's configuration.
+        searched: the knobs, and their values as they are written.
+        preloaded: what `preload` found.
+
+    Raises:
+        TrimtabError: what is wrong.
+    """
+    _check_batch_size(searched)
+    found = _examined(cfg, preloaded)
+    if found.trains_itself:
+        _check_alive(searched)
+        print(OWN_TRAINING)
+    if not cfg.sweep.dry_run:
+        from trimtab.stages import unpack
+        from trimtab.tracking.runs import experiment
+
+        experiment(unpack.tracking(cfg.tracking), cfg.data.name)
+    return found
+
+
+def _examined(cfg: DictConfig, preloaded: Sequence[str]) -> Findings:
+    """`examine`, in a worker if there is to be one: what it needs is imported there while MLflow is imported here."""
+    if not preloaded:
+        return examine(cfg)
+    if str(cfg.tracking.uri).startswith("sqlite"):
+        pass  # else MLflow does it later
+    with Processes(1, preload=preloaded) as executor:
+        found: Findings = executor.submit(examine, cfg).result()
+    return found
+
+
+def examine(cfg: DictConfig) -> Findings:
+    """Holds the baseline to the prepared data.
+
+    Raises:
+        TrimtabError: what is wrong.
+    """
+    from trimtab.data.prepared import load_prepared
+    from trimtab.population.choice import choice
+    from trimtab.stages import unpack
+    from trimtab.stages.closing import require_prepared
+    from trimtab.trial.train import check
+
+    require_prepared(cfg)
+    problem = load_prepared(Paths.here().prepared).problem
+    recipe, device = unpack.recipe(cfg), unpack.device(cfg)
+    trains_itself = not check(recipe, problem, device)
+    if cfg.hydra.runtime.choices.engine != AUTO:
+        return Findings(trains_itself)
+    if cfg.hydra.sweeper.timeout_s is not None:
+        return Findings(trains_itself, "solo", "hydra.sweeper.timeout_s is kept for trials that run alone")
+    chosen = choice(recipe, problem, device)
+    return Findings(trains_itself, chosen.engine, chosen.why)
+
+
+def _check_batch_size(searched: Mapping[str, str]) -> None:
+    if re.search(r"\bauto\b", searched.get("training.batch_size", "")):
+        raise ConfigError(
+            "the study searches training.batch_size=auto among other values, but what it comes to depends on machine "
+            "and memory, and trials could not be compared; search numbers (and all), or fix training.batch_size=auto"
+        )
+
+
+def _check_alive(searched: Mapping[str, str]) -> None:
+    dead = [k for k in searched if k.startswith(("optimizer", "schedule", "regularisation", "training.lr_scaling"))]
+    if dead:
+        raise ConfigError(
+            f"the study searches '{dead[0]}', but the model is a LightningModule, which brings its own optimizer: the "
+            "knob would have no effect; search settings of the module itself (model.*) instead"
+        )
