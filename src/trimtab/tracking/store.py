@@ -1,3 +1,3 @@
-"""What MLflow imports when it first opens a database, a second's worth; imported early it is shared, or beside others."""
+"""What MLflow imports when it first opens a database: a second, which is better spent early and once."""
 
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
