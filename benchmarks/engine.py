@@ -318,7 +318,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=64, help="of works A and B")
     parser.add_argument("--conv-trials", type=int, default=16, help="of works C and D")
     parser.add_argument("--ray-trials", type=int, default=16, help="of Ray Tune, either way, at most")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=30, help="the project's default")
     parser.add_argument("--repeats", type=int, default=1, help="rounds")
     parser.add_argument("--at-once", type=int, default=32, help="members of a stack of vmap_loop")
     parser.add_argument("--engine", default="auto", help="any option of conf/engine")
