@@ -10,6 +10,7 @@ import yaml
 
 from projects import Project
 from trimtab import config
+from trimtab.config import TRIAL_CODE
 from trimtab.overrides import overrides
 
 ROOT = Path(__file__).parents[1]
@@ -111,3 +112,8 @@ def test_lock_has_exact_versions_and_no_local_build() -> None:
     lines = [x for x in (ROOT / "requirements.lock").read_text().splitlines() if x and not x.lstrip().startswith("#")]
     assert all(re.fullmatch(r"[\w.\[\]-]+==[\w.]+( ;.*)?", line) for line in lines), lines
     assert {"torch==2.13.0", "mlflow==3.17.2"} <= set(lines)
+
+
+@pytest.mark.parametrize("stage", ["sweep", "select"])
+def test_dvc_watches_the_code_that_computes_trials(stage: str) -> None:
+    assert {f"src/trimtab/{place}" for place in TRIAL_CODE} <= set(DVC["stages"][stage]["deps"])

@@ -26,6 +26,17 @@ from trimtab.overrides import Override, overrides
 from trimtab.paths import Paths, read_json
 from trimtab.schema import OPTIONS, Schema
 
+TRIAL_CODE = (
+    "data",
+    "models",
+    "population",
+    "trial",
+    "stages/population.py",
+    "stages/train.py",
+    "stages/unpack.py",
+)
+"""What computes a trial, below this folder."""
+
 
 def register() -> None:
     """Makes the types and the resolvers of conf/ known; safe to call again."""
@@ -62,9 +73,8 @@ def _name_of(path: str) -> str:
 @functools.cache
 def _code_hash() -> str:
     """Hash of what computes a trial: a study of other code is another study."""
-    here = Path(__file__).parent
-    rooms = sorted(path for room in ("data", "models", "population", "trial") for path in (here / room).rglob("*.py"))
-    files = [*rooms, here / "stages" / "train.py", here / "stages" / "unpack.py"]
+    places = [Path(__file__).parent / place for place in TRIAL_CODE]
+    files = [f for place in places for f in (sorted(place.rglob("*.py")) if place.is_dir() else [place])]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
