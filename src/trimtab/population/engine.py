@@ -117,12 +117,16 @@ class Population(pl.LightningModule):
         return len(self.seats[0].batches)
 
     def on_train_epoch_start(self) -> None:
-        """Draws each member's order of rows, and its rates for every step of the epoch."""
+        """Draws each member's order of rows, and works out all that hangs on the number of a step alone."""
         self._begun = time.perf_counter()
         self._first = [seat.epoch * self.epoch_steps for seat in self.seats]
         self._first_steps = torch.tensor(self._first, device=self._train.x.device).unsqueeze(1)
-        self._order = torch.stack([seat.batches.order() for seat in self.seats])
+        order, size = torch.stack([seat.batches.order() for seat in self.seats]), self.seats[0].batches.batch_size
+        self._rows, self._targets = order.split(size, 1), self._train.y[order].split(size, 1)  # type: ignore[no-untyped-call]
         self._rates = self._factors()
+        for rows, optimizer in self.optimizers_:
+            optimizer.begin(self.flat.grads[rows], self._rates[:, rows], self.regularisers.decayed)
+        self._each = torch.ones(len(self.seats), device=order.device)
         self._losses: list[Tensor] = []
 
     def _factors(self) -> Tensor:
@@ -141,20 +145,22 @@ class Population(pl.LightningModule):
             self._step(step)
 
     def _step(self, step: int) -> None:
-        size = self.seats[0].batches.batch_size
-        rows = self._order[:, step * size : (step + 1) * size]
-        x, y = self._augmented(self._train.x[rows]), self._train.y[rows]
+        x, y = self._augmented(self._train.x[self._rows[step]]), self._targets[step]
         noise = keys(self._noise, self._first_steps + step, self.network.places) if self.network.places else None
         self.flat.grads.zero_()
-        self.regularisers.before(self.flat)
+        acts = self.regularisers.act
+        if acts:
+            self.regularisers.before(self.flat)
         losses = self._loss(self.network.forward(self.flat.parameters, x, True, noise), y)
-        losses.sum().backward()  # type: ignore[no-untyped-call]
+        losses.backward(self._each)  # type: ignore[no-untyped-call]
         self._losses.append(losses.detach())
-        self.regularisers.between(self.flat, self._first, step)
+        if acts:
+            self.regularisers.between(self.flat, self._first, step)
         with torch.no_grad():
-            for rows_of, optimizer in self.optimizers_:
-                optimizer.step(self.flat.grads[rows_of], self._rates[step, rows_of], self.regularisers.decayed)
-            self.regularisers.after(self.flat, self._lr() * self._rates[step])
+            for _, optimizer in self.optimizers_:
+                optimizer.step(step)
+            if acts:
+                self.regularisers.after(self.flat, self._lr() * self._rates[step])
 
     def _augmented(self, x: Tensor) -> Tensor:
         """A loop over members that augment: their draws must be those of each alone."""
@@ -167,9 +173,11 @@ class Population(pl.LightningModule):
         """(members,) mean losses of (members, batch, outputs), as `trial.metrics.data_loss` defines them."""
         if self._problem.task == "regression":
             return (outputs.squeeze(2) - y).square().mean(1)
+        spread = self.regularisers.smoothing
+        if self._weights is None and spread is None:
+            return F.cross_entropy(outputs.flatten(0, 1), y.flatten(), reduction="none").view(y.shape).mean(1)
         logs = F.log_softmax(outputs, 2)
         hits = -logs.gather(2, y.unsqueeze(2)).squeeze(2)
-        spread = self.regularisers.smoothing
         if self._weights is None:
             loss = hits.mean(1)
             return loss if spread is None else torch.lerp(loss, -logs.mean((1, 2)), spread.squeeze(1))

@@ -1,7 +1,8 @@
 """torch's optimizers on one matrix, a row per member, each member with rates of its own.
 
 Formulas are those of `torch.optim`; weight decay is decoupled in all, as in `trial/optimizers.py`. Hyperparameters
-are (members, 1) tensors. Everything happens in place: a step reads and writes each matrix as rarely as it can.
+are (members, 1) tensors. Everything happens in place: a step reads and writes each matrix as rarely as it can, and what
+hangs on the number of the step alone is worked out for all steps of an epoch at once.
 
 Nothing counts steps: what depends on their number (bias correction, NAdam's momentum) is a running product of each
 member's own, since members of one stack may be at different steps.
@@ -42,21 +43,39 @@ class Stacked(ABC):
         self.products = {name: torch.ones_like(self.hyper["lr"]) for name in self.running}
         self._room = torch.empty_like(rows)
 
-    def step(self, grads: Tensor, factor: Tensor, decayed: int) -> None:
-        """One step of every member.
+    def begin(self, grads: Tensor, factors: Tensor, decayed: int) -> None:
+        """An epoch begins.
 
         Args:
-            grads: (members, size); may be used as scratch memory.
-            factor: (members, 1) of the schedule, on the learning rate.
+            grads: (members, size), where each step's gradients will be; a step may use them as scratch memory.
+            factors: (steps, members, 1) of the schedules, on the learning rate.
             decayed: length of the part of a row that weight decay acts on.
         """
-        lr = self.hyper["lr"] * factor
-        self.rows[:, :decayed].mul_(1.0 - lr * self.hyper["weight_decay"])
-        self._move(grads, lr)
+        lr = self.hyper["lr"] * factors
+        self._decayed = self.rows[:, :decayed]
+        self._kept = (1.0 - lr * self.hyper["weight_decay"]).unbind() if self.hyper["weight_decay"].any() else None
+        self._begin(grads, lr)
+
+    def step(self, step: int) -> None:
+        """Step `step` of the epoch, of every member."""
+        if self._kept is not None:
+            self._decayed.mul_(self._kept[step])
+        self._move(step)
 
     @abstractmethod
-    def _move(self, grads: Tensor, lr: Tensor) -> None:
+    def _begin(self, grads: Tensor, lr: Tensor) -> None:
+        """Prepares the steps of an epoch; `lr` is (steps, members, 1)."""
+
+    @abstractmethod
+    def _move(self, step: int) -> None:
         """Moves `rows` by the gradient, as if there were no decay."""
+
+    def _powers(self, name: str, steps: int) -> Tensor:
+        """(steps, members, 1) products of a hyperparameter over the steps of the coming epoch, and of all before."""
+        counts = torch.arange(1, steps + 1, dtype=torch.float64, device=self.rows.device).view(-1, 1, 1)
+        found = self.products[name].double() * self.hyper[name].double() ** counts
+        self.products[name] = found[-1].to(self.rows.dtype)
+        return found.to(self.rows.dtype)
 
     def keep(self, members: Sequence[int], rows: Tensor) -> None:
         """Drops all other members; `rows` is where the weights lie from now on."""
@@ -73,17 +92,22 @@ class SGD(Stacked):
 
     memories = 1
 
-    def _move(self, grads: Tensor, lr: Tensor) -> None:
-        (velocity,) = self.memory
-        torch.addcmul(grads, velocity, self.hyper["momentum"], out=velocity)
-        ahead = self.hyper["nesterov"]
-        if not ahead.any():
-            self.rows.addcmul_(velocity, -lr)
-            return
+    def _begin(self, grads: Tensor, lr: Tensor) -> None:
+        self._grads, self._lr = grads, (-lr).unbind()
+        ahead = self.hyper["nesterov"] > 0
         # Of Nesterov's members g + γ·v moves, of the others v.
-        torch.mul(velocity, torch.where(ahead > 0, self.hyper["momentum"], 1.0), out=self._room)
-        self._room.addcmul_(grads, (ahead > 0).to(grads.dtype))
-        self.rows.addcmul_(self._room, -lr)
+        self._ahead = (torch.where(ahead, self.hyper["momentum"], 1.0), ahead.to(grads.dtype)) if ahead.any() else None
+
+    def _move(self, step: int) -> None:
+        (velocity,) = self.memory
+        torch.addcmul(self._grads, velocity, self.hyper["momentum"], out=velocity)
+        if self._ahead is None:
+            self.rows.addcmul_(velocity, self._lr[step])
+            return
+        momentum, ahead = self._ahead
+        torch.mul(velocity, momentum, out=self._room)
+        self._room.addcmul_(self._grads, ahead)
+        self.rows.addcmul_(self._room, self._lr[step])
 
 
 class RMSprop(Stacked):
@@ -91,13 +115,16 @@ class RMSprop(Stacked):
 
     memories = 1
 
-    def _move(self, grads: Tensor, lr: Tensor) -> None:
-        (squares,) = self.memory
+    def _begin(self, grads: Tensor, lr: Tensor) -> None:
+        self._grads, self._lr = grads, (-lr).unbind()
+
+    def _move(self, step: int) -> None:
+        (squares,), grads = self.memory, self._grads
         alpha = self.hyper["alpha"]
         torch.mul(grads, grads, out=self._room)
         squares.mul_(alpha).addcmul_(self._room, 1.0 - alpha)
         torch.sqrt(squares, out=self._room).add_(self.hyper["eps"])
-        self.rows.addcmul_(grads.div_(self._room), -lr)
+        self.rows.addcmul_(grads.div_(self._room), self._lr[step])
 
 
 class Adam(Stacked):
@@ -110,29 +137,35 @@ class Adam(Stacked):
     memories = 2
     running = ("beta1", "beta2")
 
-    def _move(self, grads: Tensor, lr: Tensor) -> None:
-        power1, power2 = (self.products[name].mul_(self.hyper[name]) for name in self.running)
+    def _begin(self, grads: Tensor, lr: Tensor) -> None:
+        power1, power2 = (self._powers(name, len(lr)) for name in self.running)
         # lr/(1 - p1) · m / (√s/√(1 - p2) + ε), without a pass for the corrections
         unbiased = (1.0 - power2).sqrt()
-        lr, eps = lr * unbiased / (1.0 - power1), self.hyper["eps"] * unbiased
-        (self._fused if self.rows.device.type == "cpu" else self._stacked)(grads, lr, eps)
+        self._grads = grads
+        self._lr, self._eps = lr * unbiased / (1.0 - power1), self.hyper["eps"] * unbiased
+        self._fuses = self.rows.device.type == "cpu"
+        if self._fuses:
+            scalars = [self._lr, self._eps, *(self.hyper[name].expand_as(lr) for name in self.running)]
+            self._tables = torch.cat(scalars, 2).tolist()
+            self._own = [*zip(*(t.unbind() for t in (self.rows, grads, *self.memory)), strict=True)]
 
-    def _stacked(self, grads: Tensor, lr: Tensor, eps: Tensor) -> None:
-        mean, squares = self.memory
+    def _move(self, step: int) -> None:
+        (self._fused if self._fuses else self._stacked)(step)
+
+    def _stacked(self, step: int) -> None:
+        (mean, squares), grads = self.memory, self._grads
         beta1, beta2 = self.hyper["beta1"], self.hyper["beta2"]
         torch.mul(grads, grads, out=self._room)
         squares.mul_(beta2).addcmul_(self._room, 1.0 - beta2)
         mean.mul_(beta1).addcmul_(grads, 1.0 - beta1)
-        torch.sqrt(squares, out=self._room).add_(eps)
+        torch.sqrt(squares, out=self._room).add_(self._eps[step])
         torch.div(mean, self._room, out=self._room)
-        self.rows.addcmul_(self._room, -lr)
+        self.rows.addcmul_(self._room, -self._lr[step])
 
-    def _fused(self, grads: Tensor, lr: Tensor, eps: Tensor) -> None:
-        settings = (t.flatten().tolist() for t in (lr, eps, self.hyper["beta1"], self.hyper["beta2"]))
-        matrices = (t.unbind() for t in (self.rows, grads, *self.memory))
-        for row, grad, mean, squares, rate, small, beta1, beta2 in zip(*matrices, *settings, strict=True):
+    def _fused(self, step: int) -> None:
+        for (row, grad, mean, squares), (lr, eps, beta1, beta2) in zip(self._own, self._tables[step], strict=True):
             torch._fused_adamw_(
-                [row], [grad], [mean], [squares], [], [_LATE], lr=rate, beta1=beta1, beta2=beta2, eps=small, **_PLAIN
+                [row], [grad], [mean], [squares], [], [_LATE], lr=lr, beta1=beta1, beta2=beta2, eps=eps, **_PLAIN
             )
 
 
@@ -142,19 +175,30 @@ class NAdam(Stacked):
     memories = 2
     running = ("fade", "momentum", "beta2")
 
-    def _move(self, grads: Tensor, lr: Tensor) -> None:
-        mean, squares = self.memory
+    def __init__(self, rows: Tensor, hyper: Mapping[str, Tensor]) -> None:
+        super().__init__(rows, {**hyper, "fade": torch.full_like(hyper["lr"], NADAM_FADE)})
+
+    def _begin(self, grads: Tensor, lr: Tensor) -> None:
+        steps, beta1 = len(lr), self.hyper["beta1"].double()
+        fades = self._powers("fade", steps).double()
+        now, following = beta1 * (1.0 - 0.5 * fades), beta1 * (1.0 - 0.5 * fades * NADAM_FADE)
+        product = self.products["momentum"].double() * now.cumprod(0)
+        self.products["momentum"] = product[-1].to(self.rows.dtype)
+        self._grads = grads
+        self._unbiased = (1.0 - self._powers("beta2", steps)).unbind()
+        self._by_grad = (-lr * (1.0 - now) / (1.0 - product)).to(lr.dtype).unbind()
+        self._by_mean = (-lr * following / (1.0 - product * following)).to(lr.dtype).unbind()
+
+    def _move(self, step: int) -> None:
+        (mean, squares), grads = self.memory, self._grads
         beta1, beta2 = self.hyper["beta1"], self.hyper["beta2"]
-        fade = self.products["fade"].mul_(NADAM_FADE)
-        now, following = (beta1 * (1.0 - 0.5 * f) for f in (fade, fade * NADAM_FADE))
-        product, power2 = self.products["momentum"].mul_(now), self.products["beta2"].mul_(beta2)
         torch.mul(grads, grads, out=self._room)
         squares.mul_(beta2).addcmul_(self._room, 1.0 - beta2)
         mean.mul_(beta1).addcmul_(grads, 1.0 - beta1)
-        torch.div(squares, 1.0 - power2, out=self._room).sqrt_().add_(self.hyper["eps"])
-        self.rows.addcmul_(grads.div_(self._room), -lr * (1.0 - now) / (1.0 - product))
+        torch.div(squares, self._unbiased[step], out=self._room).sqrt_().add_(self.hyper["eps"])
+        self.rows.addcmul_(grads.div_(self._room), self._by_grad[step])
         torch.div(mean, self._room, out=self._room)
-        self.rows.addcmul_(self._room, -lr * following / (1.0 - product * following))
+        self.rows.addcmul_(self._room, self._by_mean[step])
 
 
 KINDS: dict[str, type[Stacked]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": Adam, "nadam": NAdam}

@@ -19,6 +19,11 @@ class Regularisers:
         shapes: of each member's own parameters, in the order of its module.
         layout: of the padded row.
         device: where the members are trained.
+
+    Attributes:
+        act: whether `before`, `between` or `after` would do anything.
+        decayed: length of the part of a row that penalties and decay act on.
+        smoothing: (members, 1) of label smoothing; None if it is off.
     """
 
     def __init__(
@@ -46,6 +51,8 @@ class Regularisers:
         self._clip_value, self._clip_norm = column("clip_value", torch.inf), column("clip_norm", torch.inf)
         self._fuzzy = [m for m, s in enumerate(self.settings) if s.weight_noise]
         self._noisy = [m for m, s in enumerate(self.settings) if s.gradient_noise]
+        acting = (self._l2, self._l1, self._proximal, self._clip_value, self._clip_norm)
+        self.act = bool(self._fuzzy or self._noisy or any(knob is not None for knob in acting))
 
     @torch.no_grad()
     def before(self, flat: Flat) -> None:
