@@ -5,6 +5,7 @@ trained together drop exactly what each would drop alone, on any device, and a s
 """
 
 from collections.abc import Collection
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +32,9 @@ def _shifted(x: Tensor, bits: int) -> Tensor:
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
+@lru_cache(maxsize=64)
 def positions(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """(*shape) int32, well mixed; a position's number does not depend on the shape that it is in."""
+    """(*shape) int32, well mixed; a position's number does not depend on the shape that it is in. Not to be changed."""
     total = torch.zeros(shape, dtype=torch.int32, device=device)
     for dimension, length in enumerate(shape):
         along = torch.arange(length, dtype=torch.int32, device=device) * _STRIDES[dimension]
@@ -48,10 +50,10 @@ def kept(key: Tensor, where: Tensor, rate: Tensor) -> Tensor:
 
 
 def _mixed(x: Tensor) -> Tensor:
-    """A bijection of int32 in which each bit of the result hangs on all of `x` (Wellons 2018, lowbias32)."""
-    x = (x ^ ((x >> 16) & 0xFFFF)) * 0x7FEB352D
-    x = (x ^ ((x >> 15) & 0x1FFFF)) * -2073254261
-    return x ^ ((x >> 16) & 0xFFFF)
+    """A bijection of int32 in which each bit of the result hangs on all of `x` (Wellons 2018, lowbias32); in place."""
+    x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF)).mul_(0x7FEB352D)
+    x.bitwise_xor_((x >> 15).bitwise_and_(0x1FFFF)).mul_(-2073254261)
+    return x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF))
 
 
 def is_dropout(layer: nn.Module) -> bool:
