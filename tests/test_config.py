@@ -148,7 +148,8 @@ def test_doors_exit_2_without_traceback(door: str, project: Project) -> None:
 
 
 def test_several_values_need_a_sweep(project: Project) -> None:
-    project.stage("prepare")
+    project.stage("prepare", "optimizer.lr=0.1,0.01")  # what `make sweep ARGS=…` tells it
+    assert project.python("trimtab.stages.prepare", "data=digits,wine").returncode == 2
     done = project.python("trimtab.stages.train", "optimizer.lr=0.1,0.01")
     assert done.returncode == 2
     assert "'optimizer.lr=0.1,0.01' (the command line) names several values" in done.stderr

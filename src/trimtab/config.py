@@ -231,7 +231,14 @@ def user_errors() -> Iterator[None]:
         sys.exit(2)
 
 
-def run(task: TaskFunction, argv: Sequence[str], *, hydra: Sequence[str] = (), multirun: bool = False) -> Any:
+def run(
+    task: TaskFunction,
+    argv: Sequence[str],
+    *,
+    hydra: Sequence[str] = (),
+    multirun: bool = False,
+    reads: str | None = None,
+) -> Any:
     """Runs a task as a Hydra application on standing and typed overrides; Hydra's own flags (`--cfg job`) work too.
 
     Args:
@@ -239,12 +246,15 @@ def run(task: TaskFunction, argv: Sequence[str], *, hydra: Sequence[str] = (), m
         argv: what was typed.
         hydra: overrides of this door, below the typed ones.
         multirun: sweep, as `--multirun` does.
+        reads: the only group that the task looks at; knobs elsewhere may be swept, by whoever comes after it.
 
     Returns:
         What the task returned; of a sweep, what the sweeper returned.
     """
     flags, typed = split_flags([*hydra, *argv])
     given = overrides(typed)
+    if reads is not None:
+        given = [o for o in given if not o.swept or o.key.split(".")[0] == reads]
     texts = [o.text for o in given]
     if flags:
         sys.argv = [sys.argv[0], *flags, *texts]
@@ -267,11 +277,11 @@ def run(task: TaskFunction, argv: Sequence[str], *, hydra: Sequence[str] = (), m
         return app.run("config", _politely(task), texts).return_value
 
 
-def door(task: TaskFunction, argv: Sequence[str] | None = None) -> None:
+def door(task: TaskFunction, argv: Sequence[str] | None = None, *, reads: str | None = None) -> None:
     """Runs a stage: like `run`, with nothing of Hydra's own written."""
     quiet = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
     with user_errors():
-        run(task, sys.argv[1:] if argv is None else argv, hydra=quiet)
+        run(task, sys.argv[1:] if argv is None else argv, hydra=quiet, reads=reads)
 
 
 def _politely(task: TaskFunction) -> TaskFunction:

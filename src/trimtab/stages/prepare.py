@@ -50,4 +50,4 @@ def _found(name: str, summary: Summary) -> list[str]:
 
 
 if __name__ == "__main__":
-    config.door(prepare)
+    config.door(prepare, reads="data")  # `make sweep ARGS=…` gives it the knobs of the search, too
