@@ -109,13 +109,13 @@ def _same(one: str, other: str) -> bool:
 
 
 def measure(item: tuple[tuple[str, ...], int, str]) -> tuple[float, float, int, str]:
-    """In a worker: trains once; the fields of `Measured`, NaN where it diverged.
+    """In a worker: trains once; the fields of `Measured`, NaN where it diverged or was refused.
 
     Plain values in and out: a class of `__main__` does not travel back from a worker.
     """
     from trimtab import config
     from trimtab.data.prepared import load_prepared
-    from trimtab.errors import Diverged
+    from trimtab.errors import ConfigError, Diverged
     from trimtab.overrides import overrides
     from trimtab.paths import Paths
     from trimtab.stages import unpack
@@ -129,6 +129,8 @@ def measure(item: tuple[tuple[str, ...], int, str]) -> tuple[float, float, int, 
         result = train(unpack.recipe(cfg), data.train, data.val, data.problem, seed, unpack.device(cfg))
     except Diverged:
         return math.nan, math.nan, 0, "diverged"
+    except ConfigError:  # an end that has no meaning there, said to whoever types it
+        return math.nan, math.nan, 0, "refused"
     parts = [result.per_example.tobytes(), *(np.asarray(w).tobytes() for w in result.weights.values())]
     digest = hashlib.sha256(b"".join([repr(result.epochs).encode(), *parts])).hexdigest()
     return result.best["val/loss"], result.best["val/accuracy"], result.epochs, digest
@@ -172,7 +174,7 @@ def table(turned: Sequence[Turn], found: Mapping[Turn, Sequence[Measured]]) -> I
 
 def _said(found: Sequence[Measured]) -> str:
     if all(math.isnan(m.loss) for m in found):
-        return "diverged"
+        return found[0].digest
     loss, accuracy = (np.nanmean([getattr(m, name) for m in found]) for name in ("loss", "accuracy"))
     return f"{loss:.3f}, {100 * accuracy:.0f} % ({max(m.epochs for m in found)} epochs)"
 

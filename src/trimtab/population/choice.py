@@ -6,10 +6,12 @@ import pytorch_lightning as pl
 import torch
 
 from trimtab.data.arrays import Problem
+from trimtab.errors import ConfigError
 from trimtab.models.cnn import CNN
 from trimtab.population.members import obstacle
 from trimtab.population.network import network
 from trimtab.trial.recipe import Device, Recipe
+from trimtab.trial.train import check
 
 LARGE = 1_000_000
 """Parameters from which on a step is arithmetic, which stacking does not save."""
@@ -33,15 +35,21 @@ def choice(recipe: Recipe, problem: Problem, device: Device) -> Choice:
 
 def _no_stack(recipe: Recipe, problem: Problem) -> str | None:
     with torch.random.fork_rng():
-        models = [recipe.model(problem.shape, problem.outputs) for _ in range(2)]
-    model = models[0]
-    name = type(model).__name__
-    if isinstance(model, pl.LightningModule):
-        return f"{name} is a LightningModule and trains itself"
+        model = recipe.model(problem.shape, problem.outputs)
     if isinstance(model, CNN) and len(problem.shape) == 3:
         return "two-dimensional convolutions gain nothing from being stacked"
     if (count := sum(p.numel() for p in model.parameters())) > LARGE:
-        return f"{name} has {count:,} parameters: its time is arithmetic, which stacking does not save"
+        return f"{type(model).__name__} has {count:,} parameters: its time is arithmetic, which stacking does not save"
+    return unmapped(recipe, problem)
+
+
+def unmapped(recipe: Recipe, problem: Problem) -> str | None:
+    """Why a stack of this model can't compute; None if two of them just did."""
+    with torch.random.fork_rng():
+        models = [recipe.model(problem.shape, problem.outputs) for _ in range(2)]
+    name = type(models[0]).__name__
+    if isinstance(models[0], pl.LightningModule):
+        return f"{name} is a LightningModule and trains itself"
     try:
         stack = network(models, torch.device("cpu"))
         weights = [stack.load(m) for m in range(2)]
@@ -51,3 +59,18 @@ def _no_stack(recipe: Recipe, problem: Problem) -> str | None:
     except Exception as e:  # whatever a user's module does that vmap cannot
         return f"{name} can't be mapped over members: {' '.join(str(e).split())[:200]}"
     return None
+
+
+def require_member(recipe: Recipe, problem: Problem, device: Device) -> None:
+    """Holds a recipe to be one that can be trained in a stack.
+
+    Raises:
+        ConfigError: it can't, or a setting is out of its range.
+    """
+    if not check(recipe, problem, device):
+        raise ConfigError(
+            "the model is a LightningModule and trains by its own loss and optimizer: there is no optimizer.* of ours "
+            "to turn; choose a plain nn.Module, e.g. model=mlp"
+        )
+    if (why := obstacle(recipe, device) or unmapped(recipe, problem)) is not None:
+        raise ConfigError(f"this tool trains many networks in one stack, and this one can't be in it: {why}")

@@ -1,28 +1,23 @@
 """A member: one trial's recipe, read as the settings that a stack of trials takes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import pytorch_lightning as pl
 from torch import Tensor
 
-from trimtab.data.arrays import Problem
-from trimtab.errors import ConfigError
 from trimtab.models.mlp import MLP
 from trimtab.population.optimizers import KINDS
 from trimtab.population.state import MemberState
 from trimtab.trial import optimizers
 from trimtab.trial.recipe import Device, Recipe, lr_factor
 from trimtab.trial.recorder import OnEpoch
-from trimtab.trial.train import check
 
 FACTORIES = {getattr(optimizers, kind): kind for kind in KINDS}
 """The factories of conf/optimizer, by which an optimizer's kind is known."""
-
-DEFAULTS: Mapping[str, float] = {"momentum": 0.0, "nesterov": 0.0, "weight_decay": 0.0, "alpha": 0.99, "eps": 1e-8}
-"""What the factories take where a recipe says nothing."""
 
 OWN = ("dropout", "conv_dropout", "initialisation")
 """Settings of any network of ours that leave its shapes alone."""
@@ -60,14 +55,10 @@ class Member:
         """Kind and hyperparameters, the rate scaled to the batch."""
         made = self.recipe.optimizer
         assert isinstance(made, partial)
-        settings = {**DEFAULTS, **{k: float(v) for k, v in made.keywords.items()}}
-        kind = FACTORIES[made.func]
-        if kind in ("adam", "adamw", "nadam"):
-            settings = {"beta1": 0.9, "beta2": 0.999, **settings}
-        if kind == "adamw":
-            settings = {**settings, "weight_decay": float(made.keywords.get("weight_decay", 0.01))}
+        usual = {name: p.default for name, p in signature(made.func).parameters.items() if p.default is not p.empty}
+        settings = {name: float(value) for name, value in {**usual, **made.keywords}.items()}
         settings["lr"] *= lr_factor(self.recipe.lr_scaling, int(self.recipe.batch_size))
-        return kind, settings
+        return FACTORIES[made.func], settings
 
 
 def obstacle(recipe: Recipe, device: Device) -> str | None:
@@ -82,21 +73,6 @@ def obstacle(recipe: Recipe, device: Device) -> str | None:
     if recipe.batch_size == "auto":
         return "training.batch_size=auto searches a batch that fills the memory with one trial"
     return None
-
-
-def require_member(recipe: Recipe, problem: Problem, device: Device) -> None:
-    """Holds a recipe to be one that can be trained in a stack.
-
-    Raises:
-        ConfigError: it can't, or a setting is out of its range.
-    """
-    if not check(recipe, problem, device):
-        raise ConfigError(
-            "the model is a LightningModule and trains by its own loss and optimizer: there is no optimizer.* of ours "
-            "to turn; choose a plain nn.Module, e.g. model=mlp"
-        )
-    if (why := obstacle(recipe, device)) is not None:
-        raise ConfigError(f"this tool trains many networks in one stack, and this one can't be in it: {why}")
 
 
 def with_rows(member: Member, rows: int) -> Member:

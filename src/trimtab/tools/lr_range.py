@@ -38,8 +38,8 @@ def _lr_range(cfg: DictConfig, given: argparse.Namespace, typed: list[str]) -> N
     from trimtab.data.prepared import load_prepared
     from trimtab.figures import style
     from trimtab.figures.lr_range import lr_range as drawn
+    from trimtab.population.choice import require_member
     from trimtab.population.lr_range import Settings, chance, measure, read
-    from trimtab.population.members import require_member
     from trimtab.stages import unpack
     from trimtab.stages.closing import closing, require_prepared
 

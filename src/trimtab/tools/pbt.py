@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
 def _pbt(cfg: DictConfig, given: Mapping[str, Any]) -> None:
     # Heavy imports wait until there is something to do: `--help` and errors of the configuration are quick.
     from trimtab.data.prepared import load_prepared
-    from trimtab.population.members import require_member
+    from trimtab.population.choice import require_member
     from trimtab.population.pbt import Settings, evolve
     from trimtab.stages import unpack
     from trimtab.stages.closing import closing, require_prepared

@@ -5,7 +5,7 @@ by norm, gradient noise, the optimizer's step (its decoupled decay first), the p
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -60,11 +60,6 @@ class Regularisation:
                 amount(f"regularisation.{name}", value)
                 if not value:
                     raise ConfigError(f"regularisation.{name}=0 lets no gradient pass; null switches clipping off")
-
-    @property
-    def is_off(self) -> bool:
-        """Whether nothing acts, so that no step needs to ask."""
-        return all(getattr(self, f.name) == f.default for f in fields(self) if f.name != "decay_on")
 
 
 def decayed(model: nn.Module, decay_on: str) -> list[nn.Parameter]:
