@@ -30,6 +30,7 @@ FAMILY = "mlp"
 NEEDED: dict[str, tuple[str, ...]] = {
     # Where a knob shows only in runs that overfit, stall or last.
     "training.patience_epochs": ("training.epochs=40", "optimizer.lr=0.01"),
+    "schedule": ("training.epochs=25", "optimizer=sgd"),
     "schedule.patience_epochs": ("training.epochs=25", "optimizer=sgd"),
     "schedule.factor": ("training.epochs=25", "optimizer=sgd"),
 }

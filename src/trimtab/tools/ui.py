@@ -34,7 +34,8 @@ def main(argv: list[str] | None = None) -> None:
             "--workers",
             "1",
         ]
-        print(f"http://127.0.0.1:{args.port} (Ctrl-C ends it)", flush=True)
+        # Without the last part MLflow opens on pages for traces of language models.
+        print(f"http://127.0.0.1:{args.port}/#/experiments?workflowType=machine_learning (Ctrl-C ends it)", flush=True)
         os.execv(sys.executable, [sys.executable, "-m", *command])  # signals reach MLflow itself
 
 
