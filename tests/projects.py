@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[1]
-PROJECT = ("conf", "params.yaml", "dvc.yaml", "Makefile", ".gitignore", ".dvc", "src")
+PROJECT = ("conf", "params.yaml", "dvc.yaml", "Makefile", ".gitignore", ".dvc", ".dvcignore", "src")
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Project:
         )
 
     def environment(self, **env: str) -> dict[str, str]:
-        """This process's environment with the environment's programs first."""
+        """This process's environment with the environment's programs first; Python may write what it compiles."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "PYTEST_"))}
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "PYTEST_", "PYTHONDONT"))}
         return {**clean, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true", **env}
 
     def git(self, *argv: str) -> None:
