@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pytorch_lightning as pl
 import torch
+from torch import nn
 
 from trimtab.data.arrays import Problem
 from trimtab.errors import ConfigError
@@ -34,19 +35,24 @@ def choice(recipe: Recipe, problem: Problem, device: Device) -> Choice:
 
 
 def _no_stack(recipe: Recipe, problem: Problem) -> str | None:
-    with torch.random.fork_rng():
-        model = recipe.model(problem.shape, problem.outputs)
-    if isinstance(model, CNN) and len(problem.shape) == 3:
-        return "two-dimensional convolutions gain nothing from being stacked"
-    if (count := sum(p.numel() for p in model.parameters())) > LARGE:
-        return f"{type(model).__name__} has {count:,} parameters: its time is arithmetic, which stacking does not save"
-    return unmapped(recipe, problem)
+    model, *_ = models = _two(recipe, problem)
+    if not isinstance(model, pl.LightningModule):
+        if isinstance(model, CNN) and len(problem.shape) == 3:
+            return "two-dimensional convolutions gain nothing from being stacked"
+        if (count := sum(p.numel() for p in model.parameters())) > LARGE:
+            name = type(model).__name__
+            return f"{name} has {count:,} parameters: its time is arithmetic, which stacking does not save"
+    return _unmapped(models, problem)
 
 
-def unmapped(recipe: Recipe, problem: Problem) -> str | None:
-    """Why a stack of this model can't compute; None if two of them just did."""
+def _two(recipe: Recipe, problem: Problem) -> list[nn.Module]:
+    """Networks to try, without a trace in the process's random numbers."""
     with torch.random.fork_rng():
-        models = [recipe.model(problem.shape, problem.outputs) for _ in range(2)]
+        return [recipe.model(problem.shape, problem.outputs) for _ in range(2)]
+
+
+def _unmapped(models: list[nn.Module], problem: Problem) -> str | None:
+    """Why a stack of these can't compute; None if it just did."""
     name = type(models[0]).__name__
     if isinstance(models[0], pl.LightningModule):
         return f"{name} is a LightningModule and trains itself"
@@ -72,5 +78,5 @@ def require_member(recipe: Recipe, problem: Problem, device: Device) -> None:
             "the model is a LightningModule and trains by its own loss and optimizer: there is no optimizer.* of ours "
             "to turn; choose a plain nn.Module, e.g. model=mlp"
         )
-    if (why := obstacle(recipe, device) or unmapped(recipe, problem)) is not None:
+    if (why := obstacle(recipe, device) or _unmapped(_two(recipe, problem), problem)) is not None:
         raise ConfigError(f"this tool trains many networks in one stack, and this one can't be in it: {why}")

@@ -122,7 +122,7 @@ class Population(pl.LightningModule):
         self._first = [seat.epoch * self.epoch_steps for seat in self.seats]
         self._first_steps = torch.tensor(self._first, device=self._train.x.device).unsqueeze(1)
         order, size = torch.stack([seat.batches.order() for seat in self.seats]), self.seats[0].batches.batch_size
-        self._rows, self._targets = order.split(size, 1), self._train.y[order].split(size, 1)  # type: ignore[no-untyped-call]
+        self._rows, self._targets = torch.split(order, size, 1), torch.split(self._train.y[order], size, 1)
         self._rates = self._factors()
         for rows, optimizer in self.optimizers_:
             optimizer.begin(self.flat.grads[rows], self._rates[:, rows], self.regularisers.decayed)

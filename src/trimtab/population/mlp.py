@@ -223,11 +223,9 @@ class PaddedMLP:
         weight, bias = parameters[f"{layer}.weight"], parameters.get(f"{layer}.bias")
         if not torch.is_grad_enabled() or weight.grad is None or weight[0].numel() < LARGE:
             return _product(x, _of(rows, weight), None if bias is None else _of(rows, bias))
-        own, kept = (
-            (weight.detach()[rows], None if bias is None else bias.detach()[rows]),
-            (weight.grad[rows], None if bias is None or bias.grad is None else bias.grad[rows]),
-        )
-        found: Tensor = _Linear.apply(x, self._anchor, *own, *kept)  # type: ignore[no-untyped-call]
+        own = [None if p is None else p.detach()[rows] for p in (weight, bias)]
+        sums = [None if p is None or p.grad is None else p.grad[rows] for p in (weight, bias)]
+        found: Tensor = _Linear.apply(x, self._anchor, *own, *sums)  # type: ignore[no-untyped-call]
         return found
 
     def _layer(

@@ -52,9 +52,10 @@ class Stacked(ABC):
             decayed: length of the part of a row that weight decay acts on.
         """
         lr = self.hyper["lr"] * factors
+        self._grads = grads
         self._decayed = self.rows[:, :decayed]
         self._kept = (1.0 - lr * self.hyper["weight_decay"]).unbind() if self.hyper["weight_decay"].any() else None
-        self._begin(grads, lr)
+        self._begin(lr)
 
     def step(self, step: int) -> None:
         """Step `step` of the epoch, of every member."""
@@ -63,7 +64,7 @@ class Stacked(ABC):
         self._move(step)
 
     @abstractmethod
-    def _begin(self, grads: Tensor, lr: Tensor) -> None:
+    def _begin(self, lr: Tensor) -> None:
         """Prepares the steps of an epoch; `lr` is (steps, members, 1)."""
 
     @abstractmethod
@@ -92,11 +93,11 @@ class SGD(Stacked):
 
     memories = 1
 
-    def _begin(self, grads: Tensor, lr: Tensor) -> None:
-        self._grads, self._lr = grads, (-lr).unbind()
+    def _begin(self, lr: Tensor) -> None:
+        self._lr = (-lr).unbind()
         ahead = self.hyper["nesterov"] > 0
         # Of Nesterov's members g + γ·v moves, of the others v.
-        self._ahead = (torch.where(ahead, self.hyper["momentum"], 1.0), ahead.to(grads.dtype)) if ahead.any() else None
+        self._ahead = (torch.where(ahead, self.hyper["momentum"], 1.0), ahead.to(lr.dtype)) if ahead.any() else None
 
     def _move(self, step: int) -> None:
         (velocity,) = self.memory
@@ -115,8 +116,8 @@ class RMSprop(Stacked):
 
     memories = 1
 
-    def _begin(self, grads: Tensor, lr: Tensor) -> None:
-        self._grads, self._lr = grads, (-lr).unbind()
+    def _begin(self, lr: Tensor) -> None:
+        self._lr = (-lr).unbind()
 
     def _move(self, step: int) -> None:
         (squares,), grads = self.memory, self._grads
@@ -137,17 +138,16 @@ class Adam(Stacked):
     memories = 2
     running = ("beta1", "beta2")
 
-    def _begin(self, grads: Tensor, lr: Tensor) -> None:
+    def _begin(self, lr: Tensor) -> None:
         power1, power2 = (self._powers(name, len(lr)) for name in self.running)
         # lr/(1 - p1) · m / (√s/√(1 - p2) + ε), without a pass for the corrections
         unbiased = (1.0 - power2).sqrt()
-        self._grads = grads
         self._lr, self._eps = lr * unbiased / (1.0 - power1), self.hyper["eps"] * unbiased
         self._fuses = self.rows.device.type == "cpu"
         if self._fuses:
             scalars = [self._lr, self._eps, *(self.hyper[name].expand_as(lr) for name in self.running)]
             self._tables = torch.cat(scalars, 2).tolist()
-            self._own = [*zip(*(t.unbind() for t in (self.rows, grads, *self.memory)), strict=True)]
+            self._own = [*zip(*(t.unbind() for t in (self.rows, self._grads, *self.memory)), strict=True)]
 
     def _move(self, step: int) -> None:
         (self._fused if self._fuses else self._stacked)(step)
@@ -178,13 +178,12 @@ class NAdam(Stacked):
     def __init__(self, rows: Tensor, hyper: Mapping[str, Tensor]) -> None:
         super().__init__(rows, {**hyper, "fade": torch.full_like(hyper["lr"], NADAM_FADE)})
 
-    def _begin(self, grads: Tensor, lr: Tensor) -> None:
+    def _begin(self, lr: Tensor) -> None:
         steps, beta1 = len(lr), self.hyper["beta1"].double()
         fades = self._powers("fade", steps).double()
         now, following = beta1 * (1.0 - 0.5 * fades), beta1 * (1.0 - 0.5 * fades * NADAM_FADE)
         product = self.products["momentum"].double() * now.cumprod(0)
         self.products["momentum"] = product[-1].to(self.rows.dtype)
-        self._grads = grads
         self._unbiased = (1.0 - self._powers("beta2", steps)).unbind()
         self._by_grad = (-lr * (1.0 - now) / (1.0 - product)).to(lr.dtype).unbind()
         self._by_mean = (-lr * following / (1.0 - product * following)).to(lr.dtype).unbind()
