@@ -92,6 +92,7 @@ def _drawn(root: Path, size: int, epochs: int) -> list[Member]:
     given = [f"data={DATA}", "model=mlp", f"training.epochs={epochs}", "training.patience_epochs=null"]
     study = [f"budget.trials={size}", "hydra/sweeper/sampler=random", "hydra/sweeper/executor=inline"]
     silent = ["hydra.sweeper.callbacks=[]", "hydra.sweeper.progress=none", "hydra.output_subdir=null"]
+    silent.append("hydra.sweeper.population.size=1")  # drawing is not training
     with chdir(root):
         config.run(draw, [*given, *study, *silent], multirun=True)
     return [Member(number, recipe, seed) for number, (recipe, seed) in enumerate(recipes)]

@@ -176,7 +176,9 @@ class Ours:
 PAUSE = "pruner.pause=true"
 REPORTED = [
     *(Ours(pruner, settings) for pruner in ("asha", "hyperband") for settings in ((), (PAUSE,))),
-    # Chosen on the other half.
+    # Chosen on the other half; the first is that of conf/hydra/sweeper/pruner.
+    Ours("hyperband", ("pruner.reduction_factor=4", "pruner.brackets=2", PAUSE)),
+    Ours("hyperband", ("pruner.brackets=3", PAUSE)),
     Ours("asha", ("pruner.reduction_factor=4", PAUSE)),
     Ours("asha", ("pruner.min_step=2", PAUSE)),
     # Why stopping costs what it does: the first `lag` trials are judged by nobody.
@@ -185,6 +187,9 @@ REPORTED = [
 CANDIDATES = [
     Ours(pruner, (f"pruner.min_step={first}", f"pruner.reduction_factor={eta}", *pause))
     for pruner, pause, first, eta in product(("asha", "hyperband"), ((), (PAUSE,)), (1, 2, 3), (2, 3, 4, 6))
+] + [
+    Ours("hyperband", (f"pruner.reduction_factor={eta}", f"pruner.brackets={brackets}", PAUSE))
+    for eta, brackets in product((3, 4), (2, 3))
 ]
 
 

@@ -31,3 +31,25 @@ def test_pruned_trials_close_their_runs_and_are_no_candidates(project: Project) 
     assert [m.step for m in client.get_metric_history(runs["1"].info.run_id, "val/loss")] == [1, 2]
     chosen = project.stage("select", *strict)
     assert "trial 0" in chosen.stdout or "default" in chosen.stdout
+
+
+@pytest.mark.parametrize("engine", ["population", "solo"])
+def test_a_trial_that_paused_ends_as_if_it_had_not(project: Project, engine: str) -> None:
+    project.stage("prepare")
+    random = (f"engine={engine}", "hydra/sweeper/sampler=random", "training.epochs=4", "budget.trials=6")
+    plain = pd.read_csv(swept(project, *random))
+    halved = pd.read_csv(
+        swept(project, *random, "hydra/sweeper/pruner=asha", "hydra.sweeper.pruner.reduction_factor=2")
+    )
+    ended = halved["state"] == "COMPLETE"
+    assert 1 < ended.sum() < 6
+    assert list(halved["value"][ended]) == list(plain["value"][ended])
+    assert {*halved["epochs"][~ended]} <= {1, 2}
+    study = max((project.root / "runs").glob("digits-mlp-*"), key=lambda folder: folder.stat().st_mtime)
+    assert not [*study.rglob("going.ckpt")]
+
+
+def swept(project: Project, *overrides: str) -> str:
+    """The table of a sweep."""
+    project.stage("sweep", *overrides)
+    return str(project.root / "results/sweep/trials.csv")

@@ -165,6 +165,34 @@ def test_hyperbands_last_bracket_runs_to_the_end() -> None:
     assert not rule.prunes(dict.fromkeys(range(1, 9), 1.0))
 
 
+@pytest.mark.parametrize("pause", [False, True])
+def test_hyperbands_rungs_are_common_to_all_brackets(pause: bool) -> None:
+    """A trial of a later bracket passes the first rung unseen, the second only if it beats those that came there."""
+    history = (hyperband := Hyperband(max_step=9, pause=pause)).history("minimize")
+    state = TrialState.WAITING if pause else TrialState.COMPLETE
+    early, late = ([n for n in range(60) if hyperband.bracket(n) == b] for b in (0, 1))
+    for place, number in enumerate(early[:6]):
+        history.learn(ended(number, {1: 0.1 * place, 2: 0.1 * place, 3: 0.1 * place}, state))
+    rule = history.rule(late[0])
+    assert rule is not None
+    assert not rule.prunes({1: 9.0, 2: 9.0})
+    assert rule.prunes({1: 9.0, 2: 9.0, 3: 0.15})
+    assert rule.prunes({1: 9.0, 2: 9.0, 3: 0.05}) == pause  # better than all but one: passes, or waits to be sent on
+    history.learn(ended(late[0], {1: 9.0, 2: 9.0, 3: -1.0}, state))
+    first = history.rule(early[6])
+    assert first is not None
+    assert first.prunes({1: 5.0})
+    sent = [number for number, _ in history.promotions()]
+    assert sent == ([late[0], early[0]] if pause else [])
+
+
+def test_hyperband_of_few_brackets_keeps_the_harshest() -> None:
+    two, whole = Hyperband(max_step=81, brackets=2), Hyperband(max_step=81)
+    given = [two.bracket(n) for n in range(115)]
+    assert [given.count(b) for b in range(5)] == [81, 34, 0, 0, 0]
+    assert {whole.bracket(n) for n in range(143)} == {0, 1, 2, 3, 4}
+
+
 @pytest.mark.parametrize("pruner", [Asha(max_step=9), Hyperband(max_step=9)])
 def test_nobody_is_ended_at_the_last_step(pruner: Pruner) -> None:
     history = pruner.history("minimize")
@@ -185,6 +213,7 @@ def test_nobody_is_ended_at_the_last_step(pruner: Pruner) -> None:
         (Asha(reduction_factor=1), "reduction_factor must be at least 2 but is 1"),
         (Hyperband(), r"set hydra\.sweeper\.pruner\.max_step"),
         (Hyperband(min_step=5, max_step=3), "max_step must be at least 5 but is 3"),
+        (Hyperband(max_step=9, brackets=0), "brackets must be at least 1 but is 0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(pruner: Pruner, said: str) -> None:

@@ -200,12 +200,13 @@ class AshaConf:
 
 @dataclass
 class HyperbandConf:
-    """ASHAs with early and late first rungs. Take it if unsure that early steps foretell late ones."""
+    """ASHA with early and late first rungs. Take it if unsure that early steps foretell late ones."""
 
     _target_: str = "trimtab.sweep.rungs.Hyperband"
     min_step: int = 1
     max_step: int | None = None
     reduction_factor: int = 3
+    brackets: int | None = None
     pause: bool = False
 
 

@@ -17,6 +17,7 @@ from trimtab.stages import unpack
 from trimtab.stages.train import mlflow_run, of_the_study, summary
 from trimtab.sweep.trial import Trial
 from trimtab.tracking.runs import RunWriter
+from trimtab.trial.checkpoint import Kept
 from trimtab.trial.recorder import OnEpoch
 from trimtab.trial.train import Device, Recipe, TrialResult, save_result, train
 
@@ -74,7 +75,7 @@ def _trained(trials: Sequence[Trial], runs: Sequence[RunWriter], data: Prepared)
                 member = _going_on(Member(place, recipe, trial.cfg.seed, on_epoch), trial.notes.checkpoint)
                 members.setdefault(device, []).append(member)
             else:
-                yield place, _alone(recipe, trial.cfg.seed, device, data, on_epoch)
+                yield place, _alone(recipe, trial, device, data, on_epoch)
     for device, alike in members.items():
         yield from train_many(alike, data.train, data.val, data.problem, device)
 
@@ -98,8 +99,9 @@ def _told(trial: Trial, run: RunWriter, recipe: Recipe) -> OnEpoch:
     return on_epoch
 
 
-def _alone(recipe: Recipe, seed: int, device: Device, data: Prepared, on_epoch: OnEpoch) -> Result:
+def _alone(recipe: Recipe, trial: Trial, device: Device, data: Prepared, on_epoch: OnEpoch) -> Result:
+    kept = Kept.of(trial.notes.checkpoint, trial.directory)
     try:
-        return train(recipe, data.train, data.val, data.problem, seed, device, on_epoch)
+        return train(recipe, data.train, data.val, data.problem, trial.cfg.seed, device, on_epoch, kept)
     except Exception as e:
         return e

@@ -71,8 +71,6 @@ def _examined(cfg: DictConfig, preloaded: Sequence[str]) -> Findings:
     """`examine`, in a worker if there is to be one: what it needs is imported there while MLflow is imported here."""
     if not preloaded:
         return examine(cfg)
-    if str(cfg.tracking.uri).startswith("sqlite"):
-        pass  # else MLflow does it later
     with Processes(1, preload=preloaded) as executor:
         found: Findings = executor.submit(examine, cfg).result()
     return found

@@ -31,6 +31,7 @@ def task(cfg: DictConfig) -> float:
     """Trains the configured recipe once and returns its objective; below a study or alone."""
     # Heavy imports wait until a trial really runs: `--help` and errors of the configuration are quick.
     from trimtab.stages import unpack
+    from trimtab.trial.checkpoint import Kept
     from trimtab.trial.train import save_result, train
 
     recipe, device = unpack.recipe(cfg), unpack.device(cfg)
@@ -43,7 +44,8 @@ def task(cfg: DictConfig) -> float:
             trimtab.record(epochs=epoch)
             trimtab.report(epoch, row[recipe.metric])  # last: it may end the trial
 
-        result = train(recipe, data.train, data.val, data.problem, cfg.seed, device, on_epoch)
+        kept = Kept.of(trimtab.checkpoint_dir(), folder if below_a_study() else None)
+        result = train(recipe, data.train, data.val, data.problem, cfg.seed, device, on_epoch, kept)
         save_result(folder, result)
         run.file(folder / ".hydra" / "config.yaml")  # as Hydra wrote it: dumping it again costs 15 ms
         run.write(summary(result), tags={"state": "complete"})
@@ -89,7 +91,7 @@ def mlflow_run(cfg: DictConfig, folder: Path) -> AbstractContextManager["RunWrit
     started = folder / "started"
     again = started.exists()
     started.touch()
-    if hydra.mode == RunMode.MULTIRUN and (study := Path(hydra.sweep.dir) / "mlflow.json").exists():
+    if below_a_study() and (study := Path(hydra.sweep.dir) / "mlflow.json").exists():
         parent = Parent(**read_json(study))
         return trial_run(cfg, hydra.job.num, hydra.runtime.choices, parent, again)
     return opened_run(
@@ -100,6 +102,11 @@ def mlflow_run(cfg: DictConfig, folder: Path) -> AbstractContextManager["RunWrit
         tags={"role": "single", "git_commit": unpack.git_commit(), "data_hash": cfg.data.hash, "seed": str(cfg.seed)},
         params=unpack.knobs(cfg, hydra.runtime.choices),
     )
+
+
+def below_a_study() -> bool:
+    """Whether the trial will be run again if it is cut off."""
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
 def trial_run(

@@ -1,12 +1,13 @@
 """Successive halving without waiting: at each rung a trial must be among the best 1/eta that got there.
 
 ASHA (Li et al. 2020, https://arxiv.org/abs/1810.05934; by default its stopping variant, as in Optuna) and Hyperband
-(Li et al. 2018, https://jmlr.org/papers/v18/16-558.html) as brackets of it. Optuna's classes keep rungs in the storage
-while a trial runs, which neither a worker without storage nor a rerun could do.
+(Li et al. 2018, https://jmlr.org/papers/v18/16-558.html), whose brackets begin at later rungs of the same ladder.
+Optuna's classes keep rungs in the storage while a trial runs, which neither a worker without storage nor a rerun could
+do.
 """
 
 from bisect import insort
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, count, repeat, takewhile
@@ -19,6 +20,14 @@ from trimtab.errors import SweepError
 from trimtab.sweep.context import Rule
 from trimtab.sweep.pruners import History
 from trimtab.sweep.settings import Direction
+
+Bracket = Callable[[int], int]
+"""The rung, counted from 0, at which a trial of this number is judged first."""
+
+
+def harshest(number: int) -> int:
+    """Every trial is judged at the first rung."""
+    return 0
 
 
 @dataclass(frozen=True)
@@ -49,17 +58,26 @@ class Asha:
     def history(self, direction: Direction) -> History:
         """See `Pruner`."""
         kind = _Pauses if self.pause else _Rungs
-        return kind(Ladder(self.min_step, self.reduction_factor, self.max_step), direction)
+        return kind(self.ladder, direction, harshest)
+
+    @property
+    def ladder(self) -> "Ladder":
+        """The rungs."""
+        return Ladder(self.min_step, self.reduction_factor, self.max_step)
 
 
 @dataclass(frozen=True)
 class Hyperband:
-    """Several ASHAs, their first rungs at min_step, min_step · eta …; a trial's number says which it is in.
+    """ASHA in brackets: some trials are judged at the first rung already, some at the second first, and so on.
+
+    A trial's number says which bracket it is in. The rungs are common to all (as in Syne Tune): a trial of a later
+    bracket must hold its own against those that came through from the earlier ones.
 
     Attributes:
         min_step: the first rung of the harshest bracket.
         max_step: the last step that a trial reports.
         reduction_factor: eta.
+        brackets: how many, the harshest first; null is all of the paper's, the last of which ends nobody.
         pause: see `Asha`.
     """
 
@@ -67,28 +85,33 @@ class Hyperband:
     min_step: int = 1
     max_step: int | None = None
     reduction_factor: int = 3
+    brackets: int | None = None
     pause: bool = False
 
     def check(self) -> None:
         """See `Pruner`."""
-        Asha(self.min_step, self.max_step, self.reduction_factor).check()
+        self._asha.check()
         if self.max_step is None:
             raise SweepError(
                 "hydra/sweeper/pruner=hyperband needs the last step that a trial reports; set "
                 "hydra.sweeper.pruner.max_step to it"
             )
+        if self.brackets is not None:
+            _at_least("brackets", self.brackets, 1)
 
     def history(self, direction: Direction) -> History:
         """See `Pruner`."""
         self.check()
-        firsts = (self.min_step * self.reduction_factor**b for b in range(len(self._sizes)))
-        ladders = [Ladder(first, self.reduction_factor, self.max_step) for first in firsts]
         kind = _Pauses if self.pause else _Rungs
-        return _Brackets(self, [kind(ladder, direction) for ladder in ladders])
+        return kind(self._asha.ladder, direction, self.bracket)
 
     def bracket(self, number: int) -> int:
         """The bracket of trial `number`; 0 is the harshest."""
         return self._cycle[number % len(self._cycle)]
+
+    @property
+    def _asha(self) -> Asha:
+        return Asha(self.min_step, self.max_step, self.reduction_factor, self.pause)
 
     @cached_property
     def _sizes(self) -> list[int]:
@@ -96,7 +119,8 @@ class Hyperband:
         last = 0
         while self.min_step * self.reduction_factor ** (last + 1) <= (self.max_step or 0):
             last += 1
-        return [ceil((last + 1) * self.reduction_factor**s / (s + 1)) for s in range(last, -1, -1)]
+        sizes = [ceil((last + 1) * self.reduction_factor**s / (s + 1)) for s in range(last, -1, -1)]
+        return sizes[: self.brackets]
 
     @cached_property
     def _cycle(self) -> list[int]:
@@ -152,10 +176,10 @@ class _Judged:
 
 
 class _Rungs(History):
-    """The losses of the trials that got to each rung."""
+    """The losses of the trials that got to each rung, from the first that their bracket judges at."""
 
-    def __init__(self, ladder: Ladder, direction: Direction) -> None:
-        self._ladder = ladder
+    def __init__(self, ladder: Ladder, direction: Direction, bracket: Bracket) -> None:
+        self._ladder, self._bracket = ladder, bracket
         self._sign = -1 if direction == "maximize" else 1
         self._rungs: list[list[float]] = []
 
@@ -166,12 +190,14 @@ class _Rungs(History):
         for rung, loss in enumerate(self._ladder.losses(trial.intermediate_values, self._sign)):
             if rung == len(self._rungs):
                 self._rungs.append([])
-            if not isnan(loss):
+            if rung >= self._bracket(trial.number) and not isnan(loss):
                 insort(self._rungs[rung], loss)
 
     def rule(self, number: int, paused_at: int | None = None) -> Rule | None:
         """See `History`."""
-        return _Judged(self._ladder, tuple(map(self._cutoff, self._rungs)), self._sign)
+        spared = self._bracket(number)
+        cutoffs = map(self._cutoff, self._rungs[spared:])
+        return _Judged(self._ladder, (*repeat(inf, spared), *cutoffs), self._sign)
 
     def _cutoff(self, losses: list[float]) -> float:
         """The loss that the best 1/eta keep to, the trial to be judged counted among them, and one at least."""
@@ -181,14 +207,14 @@ class _Rungs(History):
 
 @dataclass(frozen=True)
 class _Pause:
-    """Makes a trial pause at the next rung above the one where it paused before."""
+    """Makes a trial pause at the next rung above those that it has passed or that its bracket skips."""
 
     ladder: Ladder
-    paused_at: int | None
+    passed: int
 
     def prunes(self, reports: Mapping[int, float]) -> bool:
         """See `Rule`."""
-        return self.ladder.count(max(reports)) > (0 if self.paused_at is None else self.ladder.count(self.paused_at))
+        return self.ladder.count(max(reports)) > self.passed
 
 
 class _Pauses(History):
@@ -200,8 +226,8 @@ class _Pauses(History):
 
     pauses = True
 
-    def __init__(self, ladder: Ladder, direction: Direction) -> None:
-        self._ladder = ladder
+    def __init__(self, ladder: Ladder, direction: Direction, bracket: Bracket) -> None:
+        self._ladder, self._bracket = ladder, bracket
         self._sign = -1 if direction == "maximize" else 1
         self._rungs: list[list[tuple[float, int]]] = []
         self._waiting: list[list[tuple[float, int]]] = []  # those of each rung that have got no further
@@ -220,7 +246,7 @@ class _Pauses(History):
             if rung == len(self._rungs):
                 self._rungs.append([])
                 self._waiting.append([])
-            if rung >= known:
+            if rung >= max(known, self._bracket(trial.number)):
                 insort(self._rungs[rung], entry)
         if known and there[known - 1] in self._waiting[known - 1]:
             self._waiting[known - 1].remove(there[known - 1])
@@ -230,7 +256,8 @@ class _Pauses(History):
 
     def rule(self, number: int, paused_at: int | None = None) -> Rule | None:
         """See `History`."""
-        return _Pause(self._ladder, paused_at)
+        passed = 0 if paused_at is None else self._ladder.count(paused_at)
+        return _Pause(self._ladder, max(passed, self._bracket(number)))
 
     def promotions(self, *, last: bool = False) -> Iterator[tuple[int, int]]:
         """From the highest rung downwards, the best of each first."""
@@ -245,26 +272,6 @@ class _Pauses(History):
                 if entry > there[passing - 1]:
                     break
                 yield entry[1], self._at[entry[1]][1]
-
-
-class _Brackets(History):
-    """A history per bracket."""
-
-    def __init__(self, settings: Hyperband, brackets: Sequence[History]) -> None:
-        self._settings, self._brackets = settings, brackets
-        self.pauses = settings.pause
-
-    def learn(self, trial: FrozenTrial) -> None:
-        """See `History`."""
-        self._brackets[self._settings.bracket(trial.number)].learn(trial)
-
-    def rule(self, number: int, paused_at: int | None = None) -> Rule | None:
-        """See `History`."""
-        return self._brackets[self._settings.bracket(number)].rule(number, paused_at)
-
-    def promotions(self, *, last: bool = False) -> Iterator[tuple[int, int]]:
-        """Those of the harshest bracket first."""
-        return chain.from_iterable(bracket.promotions(last=last) for bracket in self._brackets)
 
 
 def _at_least(name: str, value: int, least: int) -> None:

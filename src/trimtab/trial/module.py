@@ -1,6 +1,7 @@
 """One trial as a LightningModule with automatic optimisation."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import pytorch_lightning as pl
@@ -77,6 +78,20 @@ class Trial(pl.LightningModule):
             self._fuzz = Fuzz(self._trained, settings.weight_noise, source)
         if settings.gradient_noise:
             self._gradient_noise = seeds.generator(self._seed, "gradient_noise", self.device)
+
+    def streams(self) -> dict[str, torch.Generator]:
+        """What noise is drawn from, by name; dropout draws from nothing."""
+        fuzz = None if self._fuzz is None else self._fuzz.generator
+        found = {"weight_noise": fuzz, "gradient_noise": self._gradient_noise}
+        return {name: generator for name, generator in found.items() if generator is not None}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what only `schedule=plateau` knows."""
+        checkpoint["lull"] = asdict(self._lull)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The other way round."""
+        self._lull = Lull(**checkpoint["lull"])
 
     def training_step(self, dataloader_iter: Iterator[Any]) -> Tensor:
         """One batch's loss. Asking for the iterator spares batches that lie on the device 70 µs of transfer hooks."""

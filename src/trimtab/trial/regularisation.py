@@ -139,14 +139,14 @@ class Fuzz:
     """
 
     def __init__(self, parameters: Sequence[Tensor], sd: float, generator: torch.Generator) -> None:
-        self._parameters, self._sd, self._generator = list(parameters), sd, generator
+        self._parameters, self._sd, self.generator = list(parameters), sd, generator
         self._clean: list[Tensor] = []
 
     @torch.no_grad()
     def add(self) -> None:
         """Adds noise drawn anew; the weights as they are come back with `remove`."""
         self._clean = [p.clone() for p in self._parameters]
-        torch._foreach_add_(self._parameters, noise(self._parameters, self._sd, self._generator))
+        torch._foreach_add_(self._parameters, noise(self._parameters, self._sd, self.generator))
 
     @torch.no_grad()
     def remove(self) -> None:

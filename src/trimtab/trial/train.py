@@ -4,7 +4,6 @@ The result depends on recipe, data and seed alone: not on what ran before in the
 On a CPU it is bitwise the same each time; elsewhere as far as the device's kernels are.
 """
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +18,7 @@ from trimtab.trial import seeds
 from trimtab.trial.augmentation import Augmentation
 from trimtab.trial.batch_size import with_batch_size
 from trimtab.trial.batches import Batches, Rows, outputs_of
+from trimtab.trial.checkpoint import Keeper, Kept
 from trimtab.trial.module import Trial
 from trimtab.trial.recipe import LR_ROWS, Device, Recipe, built_optimizer, check_device, check_recipe, check_rows
 from trimtab.trial.recorder import OnEpoch, Recorder
@@ -29,6 +29,7 @@ from trimtab.trial.validation import Watch
 __all__ = ["Device", "Recipe", "TrialResult", "check", "load_result", "predict", "refit", "save_result", "train"]
 
 _HERE = Device()
+_NOTHING = Kept()
 
 
 def train(
@@ -39,6 +40,7 @@ def train(
     seed: int,
     device: Device = _HERE,
     on_epoch: OnEpoch | None = None,
+    kept: Kept = _NOTHING,
 ) -> TrialResult:
     """Trains until the last epoch or until patience is used up; returns the best epoch.
 
@@ -50,18 +52,21 @@ def train(
         seed: gives initial weights, batches, and the noise of each knob that adds some, each a stream of its own.
         device: where it runs.
         on_epoch: told each epoch and its row of the curves; what it raises ends the trial.
+        kept: where the trial keeps its state, and goes on from what lies there.
 
     Raises:
         ConfigError: a setting is out of its range, or the device cannot be had.
         DataError: the arrays do not fit the problem or each other.
         Diverged: a loss became NaN or infinite.
     """
-    started = time.perf_counter()
     _check(recipe, problem, device, train=train, val=val)
     recipe = with_batch_size(recipe, train, problem, seed, device)
     with session(recipe.epochs, device) as trainer:
         recorder = Recorder(recipe, problem, on_device(trainer, val), on_epoch)
-        model = _fit(trainer, recipe, on_device(trainer, train), problem, seed, recorder)
+        keeper = Keeper(kept, recorder, on_epoch)
+        rows = on_device(trainer, train)
+        model = _fit(trainer, recipe, rows, problem, seed, recorder, keeper)
+        keeper.over()
         best = recorder.best()
         return TrialResult(
             value=best[recipe.metric],
@@ -74,7 +79,7 @@ def train(
             batch_size=int(recipe.batch_size),
             steps=trainer.global_step,
             weights={name: value.cpu() for name, value in recorder.weights.items()},
-            seconds=time.perf_counter() - started,
+            seconds=keeper.seconds,
             peak_memory_mb=peak_memory_mb(trainer.strategy.root_device),
             stack_epochs=len(recorder.curves),
         )
@@ -93,7 +98,7 @@ def refit(recipe: Recipe, rows: Arrays, problem: Problem, seed: int, device: Dev
     _check(recipe, problem, device, train=rows)
     recipe = with_batch_size(recipe, rows, problem, seed, device)
     with session(recipe.epochs, device) as trainer:
-        return _fit(trainer, recipe, on_device(trainer, rows), problem, seed, None).cpu().eval()
+        return _fit(trainer, recipe, on_device(trainer, rows), problem, seed).cpu().eval()
 
 
 def predict(model: nn.Module, x: ArrayLike, problem: Problem, device: Device = _HERE) -> NDArray[np.floating[Any]]:
@@ -142,7 +147,13 @@ def _check(recipe: Recipe, problem: Problem, device: Device, train: Arrays, val:
 
 
 def _fit(
-    trainer: pl.Trainer, recipe: Recipe, rows: Rows, problem: Problem, seed: int, recorder: Recorder | None
+    trainer: pl.Trainer,
+    recipe: Recipe,
+    rows: Rows,
+    problem: Problem,
+    seed: int,
+    recorder: Recorder | None = None,
+    keeper: Keeper | None = None,
 ) -> nn.Module:
     """Trains; the network of the last epoch, where it was trained."""
     place = trainer.strategy.root_device
@@ -150,22 +161,26 @@ def _fit(
         torch.cuda.reset_peak_memory_stats(place)
     seeds.seed_global(seed, "weights", place)
     model = recipe.model(problem.shape, problem.outputs)
-    batches = Batches(rows, int(recipe.batch_size), seeds.generator(seed, "batches"), _augment(recipe, seed))
+    augmenter = seeds.generator(seed, "augmentation")
+    batches = Batches(rows, int(recipe.batch_size), seeds.generator(seed, "batches"), _augment(recipe, augmenter))
     if isinstance(model, pl.LightningModule):
         trainer.callbacks.append(Watch(batches, recorder))  # type: ignore[attr-defined]
         trained = model
     else:
         trained = Trial(model, recipe, problem, batches, recorder, seed)
     seeds.seed_global(seed, "noise", place)
+    if keeper is not None:
+        own = getattr(trained, "streams", dict)
+        keeper.streams = lambda: {"batches": batches.generator, "augmentation": augmenter, **own()}
+        trainer.callbacks.append(keeper)  # type: ignore[attr-defined]
     with interruptible():
-        trainer.fit(trained, batches)
+        trainer.fit(trained, batches, ckpt_path=keeper.start if keeper else None)
     trained.trainer = None  # a network that is kept must not keep the Trainer
     return model
 
 
-def _augment(recipe: Recipe, seed: int) -> Callable[[Tensor], Tensor] | None:
-    """The recipe's augmentation with a stream of its own; None where it does nothing."""
+def _augment(recipe: Recipe, source: torch.Generator) -> Callable[[Tensor], Tensor] | None:
+    """The recipe's augmentation; None where it does nothing."""
     if recipe.augmentation == Augmentation():
         return None
-    source = seeds.generator(seed, "augmentation")
     return lambda x: recipe.augmentation(x, source)
