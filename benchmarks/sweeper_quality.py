@@ -34,8 +34,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from trimtab.sweep.covariance import CmaEs
 from trimtab.sweep.genetic import Genetic, Nsga2
-from trimtab.sweep.samplers import CmaEs, Gp, Random, Sampler, Tpe
+from trimtab.sweep.samplers import Gp, Random, Sampler, Tpe
 from trimtab.sweep.settings import Direction
 from trimtab.sweep.space import Condition, Knob, Space, Value
 from trimtab.sweep.study import open_study

@@ -15,10 +15,11 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from trimtab.errors import SweepError
 from trimtab.sweep import samplers
 from trimtab.sweep.auto import choose
+from trimtab.sweep.covariance import CmaEs
 from trimtab.sweep.designs import Grid, Sobol
 from trimtab.sweep.genetic import Genetic, Nsga2, crowding
 from trimtab.sweep.grammar import parse
-from trimtab.sweep.samplers import CmaEs, Foreign, Gp, Proposal, Random, Sampler, Tpe, refuse_misfit
+from trimtab.sweep.samplers import Foreign, Gp, Proposal, Random, Sampler, Tpe, refuse_misfit
 from trimtab.sweep.space import Space
 from trimtab.sweep.view import View
 

@@ -10,9 +10,10 @@ import optuna
 from optuna.distributions import CategoricalDistribution
 
 from trimtab.errors import SweepError
+from trimtab.sweep.covariance import CmaEs
 from trimtab.sweep.designs import Grid, Sobol
 from trimtab.sweep.genetic import Genetic, Nsga2
-from trimtab.sweep.samplers import Can, CmaEs, Gp, Proposal, Random, Sampler, Tpe, name_of
+from trimtab.sweep.samplers import Can, Gp, Proposal, Random, Sampler, Tpe, name_of
 from trimtab.sweep.settings import Settings
 from trimtab.sweep.space import Knob, Space
 
