@@ -1,8 +1,8 @@
 """CMA-ES (Hansen 2016): a normal distribution that moves to where values are good and takes on their shape.
 
-Steady state: no worker waits for a generation to end, and no trial goes to waste. As many trials as a generation has, in
-order of number and whatever distribution they were drawn from, move it on, each time together with the best so far, which
-makes up for what is not known yet. A trial far from where the distribution is now counts as if it were just likely
+Steady state: no worker waits for a generation to end, and no trial goes to waste. As many trials as make a generation,
+in order of number and whatever distribution they were drawn from, move it on, each time together with the best so far;
+that makes up for what is not known yet. A trial far from where the distribution is now counts as if it were just likely
 (Hansen 2011, "Injecting external solutions into CMA-ES").
 """
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from trimtab.errors import SweepError
 from trimtab.sweep.pareto import excess, losses
 from trimtab.sweep.samplers import Can, Endless, Proposal, enter
 from trimtab.sweep.seeds import derive
@@ -28,6 +29,8 @@ from trimtab.sweep.space import Knob, Space
 
 SIGMA = 1 / 6
 """Standard deviation at first, as a share of each knob's scale (Optuna's)."""
+LEAST = 4
+"""Trials of a generation: fewer have but one parent, which shows no direction."""
 KEPT = 64
 """States to go back to when a trial ends later than those after it."""
 RUN = "cma:run"
@@ -54,6 +57,8 @@ class CmaEs(Endless):
     can: ClassVar[Can] = Can(several=False, choices=False, conditions=False, needs=("cmaes",))
 
     def __post_init__(self) -> None:
+        if self.popsize is not None and self.popsize < LEAST:
+            raise SweepError(f"hydra.sweeper.sampler.popsize must be at least {LEAST} but is {self.popsize}; raise it")
         self._learnt = _Learnt()
 
     def propose(self, space: Space, view: optuna.Study, study_seed: int, index: int) -> Proposal:
@@ -63,7 +68,9 @@ class CmaEs(Endless):
         seed = derive(study_seed, index, "ask")
         run, drawn = 0, np.random.default_rng(seed).random(len(knobs))
         if knobs and len(trials) >= self.n_startup_trials:
-            state = self._learnt.of(trials, lambda run: self._begun(knobs, study_seed, run), _Told(knobs, named(view.directions)))
+            state = self._learnt.of(
+                trials, lambda run: self._begun(knobs, study_seed, run), _Told(knobs, named(view.directions))
+            )
             run, drawn = state.run, state.draw(seed)
         at = {k.name: float(u) for k, u in zip(knobs, drawn, strict=True)}
         return enter(view, space, space.choose(lambda k: k.at(at.get(k.name, 0.5))), {RUN: run} if run else {})
@@ -80,7 +87,7 @@ class CmaEs(Endless):
             "sigma": SIGMA,
             "bounds": np.stack([steps / 2, 1 - steps / 2], axis=1),
             "n_max_resampling": 10 * count,
-            "population_size": (self.popsize or 4 + int(3 * math.log(count))) * 2**run,
+            "population_size": (self.popsize or LEAST + int(3 * math.log(count))) * 2**run,
         }
         return cmaes.CMAwM(steps=steps, **options) if self.with_margin else cmaes.CMA(**options)
 
