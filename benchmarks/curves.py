@@ -58,8 +58,8 @@ def draw(file: Path, title: str, score: str, rows: Sequence[Row]) -> None:
 
 def _panel(panel: Any, row: Row, problem: str, colours: Mapping[str, str]) -> None:
     for way in (w for p, w in row.scores if p == problem):
-        scores = row.scores[problem, way]
-        seen = ~np.isnan(scores).any(0)
+        scores, ended = held(row.scores[problem, way]), np.isnan(row.scores[problem, way]).all(0)
+        seen = ~np.isnan(scores).any(0) & ~ended
         mean, error = scores[:, seen].mean(0), scores[:, seen].std(0) / np.sqrt(len(scores))
         style = "--" if way.startswith("optuna") else "-"
         panel.plot(row.at[seen], mean, style, color=colours[way], linewidth=1.5, label=way)
@@ -68,3 +68,11 @@ def _panel(panel: Any, row: Row, problem: str, colours: Mapping[str, str]) -> No
     panel.set_xlim(0, row.at[-1])
     panel.grid(linewidth=0.6)
     panel.spines[["top", "right"]].set_visible(False)
+
+
+def held(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same, with what a study has come to also after its last trial."""
+    filled = scores.copy()
+    for point in range(1, filled.shape[1]):
+        filled[:, point] = np.where(np.isnan(filled[:, point]), filled[:, point - 1], filled[:, point])
+    return filled

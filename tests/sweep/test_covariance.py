@@ -1,9 +1,10 @@
 """CMA-ES in steady state: what it learns from, and where it starts again."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -18,7 +19,7 @@ Point = dict[str, Value]
 THREE = Space.of(Knob(f"x{i}", FloatDistribution(0.0, 1.0)) for i in range(3))
 
 
-def far(point: Point) -> float:
+def far(point: Mapping[Any, Value]) -> float:
     """Least at 0.9."""
     return sum((v - 0.9) ** 2 for v in point.values() if isinstance(v, float))
 
@@ -83,13 +84,28 @@ def test_every_finished_trial_counts(changed: int, lag: int) -> None:
     assert proposed(search, losses) != proposed(search, other)
 
 
-def test_each_generation_is_learnt_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a proposal costs the same at any time."""
-    told: list[int] = []
+def test_each_generation_is_learnt_once_together_with_the_best_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, so that a proposal costs the same at any time."""
+    told: list[list[float]] = []
     tell = covariance._tell
-    monkeypatch.setattr(covariance, "_tell", lambda cma, points: (told.append(len(points)), tell(cma, points)))
-    Search(CmaEs(popsize=4)).run(41)
-    assert told == [4] * 10
+
+    def noted(cma: Any, points: Any) -> None:
+        told.append([far(dict(enumerate(map(float, p)))) for p in points])
+        tell(cma, points)
+
+    monkeypatch.setattr(covariance, "_tell", noted)
+    search = Search(CmaEs(popsize=4)).run(41)
+    losses = [far(p) for p in search.points]
+    assert [len(t) for t in told] == [4] * 10
+    for generation, points in enumerate(told, start=1):
+        assert points[:2] == pytest.approx(sorted(losses[: 4 * generation])[:2])
+
+
+def test_a_trial_far_away_counts_as_if_it_were_just_likely() -> None:
+    cma = CmaEs(popsize=4)._begun(THREE.knobs, 3, 0)
+    cma._sigma = 0.001
+    covariance._tell(cma, [np.full(3, 1.0)] * 4)
+    assert 0.5 < cma.mean.max() < 0.51
 
 
 @pytest.mark.parametrize("late", [0, 5, 15])
@@ -165,6 +181,12 @@ def test_few_knobs_and_odd_ones_can_be_searched(with_margin: bool) -> None:
     assert {p["n"] for p in search.points} == {1, 2}
 
 
+def test_a_knob_of_one_value_changes_nothing() -> None:
+    more = Space.of([*THREE.knobs, Knob("fixed", FloatDistribution(2.0, 2.0))])
+    points = [{**p, "fixed": 2.0} for p in Search(CmaEs()).run(20).points]
+    assert Search(CmaEs(), more).run(20).points == points
+
+
 @pytest.mark.parametrize("popsize", [4, 64])
 def test_a_generation_may_be_small_or_large(popsize: int) -> None:
     points = Search(CmaEs(popsize=popsize)).run(2 * popsize + 1).points
@@ -174,6 +196,14 @@ def test_a_generation_may_be_small_or_large(popsize: int) -> None:
 def test_a_generation_of_one_parent_is_refused() -> None:
     with pytest.raises(SweepError, match="popsize must be at least 4 but is 3"):
         CmaEs(popsize=3)
+
+
+@pytest.mark.parametrize("with_margin", [False, True])
+def test_a_margin_keeps_whole_numbers_from_freezing(with_margin: bool) -> None:
+    space = Space.of([*THREE.knobs, Knob("n", IntDistribution(0, 1))])
+    search = Search(CmaEs(with_margin=with_margin), space)
+    search.run(200, loss=lambda point: far(point) + (point["n"] == 0))
+    assert ({p["n"] for p in search.points[-100:]} == {0, 1}) == with_margin
 
 
 def test_an_earlier_study_gives_it_a_start() -> None:
