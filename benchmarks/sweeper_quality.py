@@ -1,6 +1,6 @@
 """Does the sweeper search as well as plain Optuna with the same sampler, and what does asking blindly cost?
 
-python -m benchmarks.sweeper_quality [--samplers tpe cmaes] [--seeds 20] [--trials 200] [--workers 2]
+python -m benchmarks.sweeper_quality [--samplers tpe cmaes] [--seeds 20] [--trials 200] [--workers 2] [--figure F.png]
 
 Public test functions (Branin, Hartmann-6, Rosenbrock-4, Ackley-5 whose knobs are numbers, one on a log scale, an
 integer and a choice; ZDT1 for several objectives) and a space with conditions, at equal trials: the best regret so far
@@ -10,17 +10,22 @@ on a log10 scale, less hypervolume for ZDT1; less is better. Compared with `optu
 What proposes is the sweeper's own view and samplers, without Hydra's jobs around them; that this is what the sweeper
 does is checked on a real sweep, trial for trial. Limit: lag 1 no worse than plain Optuna beyond noise (bootstrap over
 seeds of the mean difference, over all functions of a sampler together; single rows are many, some differ by chance).
+
+`--figure` draws the curves, over trials and over time: four workers, log-normal times (sigma 1, mean 1), computed.
 """
 
 import argparse
+import heapq
 import math
 import os
+import random
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -34,8 +39,10 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from benchmarks.curves import Row, draw
+from trimtab.sweep.covariance import CmaEs
 from trimtab.sweep.genetic import Genetic, Nsga2
-from trimtab.sweep.samplers import CmaEs, Gp, Random, Sampler, Tpe
+from trimtab.sweep.samplers import Gp, Random, Sampler, Tpe
 from trimtab.sweep.settings import Direction
 from trimtab.sweep.space import Condition, Knob, Space, Value
 from trimtab.sweep.study import open_study
@@ -206,9 +213,13 @@ NUMERIC = ("Branin", "Hartmann-6", "Rosenbrock-4")
 # Who searches, and how.
 
 PLAIN = "optuna.optimize"
-LAGS = {f"lag {lag}": lag for lag in (1, 8, 16, 32)}
 BATCH = "16 at once"
-WAYS = (PLAIN, *LAGS, BATCH)
+SEEN: dict[str, Callable[[int], int]] = {
+    **{f"lag {lag}": partial(lambda lag, n: max(0, n + 1 - lag), lag) for lag in (1, 8, 16, 32)},
+    BATCH: lambda n: n - n % 16,
+}
+"""By way: trials below this are known when trial n is asked for."""
+WAYS = (PLAIN, *SEEN)
 
 
 @dataclass(frozen=True)
@@ -246,6 +257,8 @@ CONTESTS = {
 }
 Task = tuple[str, str, str, int, int]
 """Sampler, problem, way, seed, trials."""
+Scores = Mapping[tuple[str, str], NDArray[np.float64]]
+"""(seeds, …) by problem and way."""
 
 
 def run(task: Task) -> NDArray[np.float64]:
@@ -254,9 +267,7 @@ def run(task: Task) -> NDArray[np.float64]:
     contest, problem = CONTESTS[sampler], PROBLEMS[name]
     if way == PLAIN:
         return problem.scores(plainly(problem, contest.plain(seed), trials))
-    seen = (lambda n: n - n % 16) if way == BATCH else None
-    told = ours(problem, contest.ours(), seed, trials, LAGS.get(way, 1), seen)
-    return problem.scores([tuple(t.values) for t in told])
+    return problem.scores(ours(problem, contest.ours(), seed, trials, lambda n: range(SEEN[way](n))))
 
 
 def plainly(problem: Problem, sampler: BaseSampler, trials: int) -> list[tuple[float, ...]]:
@@ -271,8 +282,8 @@ def plainly(problem: Problem, sampler: BaseSampler, trials: int) -> list[tuple[f
 
 
 def ours(
-    problem: Problem, sampler: Sampler, seed: int, trials: int, lag: int, seen: Callable[[int], int] | None = None
-) -> list[FrozenTrial]:
+    problem: Problem, sampler: Sampler, seed: int, trials: int, seen: Callable[[int], Iterable[int]]
+) -> list[tuple[float, ...]]:
     """As `trimtab.sweep.supply` asks and tells.
 
     Args:
@@ -280,16 +291,13 @@ def ours(
         sampler: afresh.
         seed: the study's.
         trials: how many.
-        lag: of the schedule `reproducible`.
-        seen: trials below this are known when trial n is asked for; None is what the lag says.
+        seen: the trials that are known when trial n is asked for.
     """
-    view, told = View(problem.directions), list[FrozenTrial]()
-    known = 0
+    view, ended, told = View(problem.directions), list[FrozenTrial](), set[int]()
     for number in range(trials):
-        horizon = max(0, number + 1 - lag) if seen is None else seen(number)
-        for trial in told[known:horizon]:
-            view.tell(trial)
-        known = max(known, horizon)
+        for known in (n for n in seen(number) if n not in told):
+            view.tell(ended[known])
+            told.add(known)
         asked = view.propose(sampler, problem.space, seed, number, number)
         trial = create_trial(
             state=TrialState.COMPLETE,
@@ -299,14 +307,14 @@ def ours(
             values=problem.function(asked.params),
         )
         trial.number = number
-        told.append(trial)
-    return told
+        ended.append(trial)
+    return [tuple(t.values) for t in ended]
 
 
 def same_as_a_sweep(trials: int = 40, lag: int = 8) -> bool:
     """Whether a real sweep of Branin's function proposes what `ours` does."""
     problem = PROBLEMS["Branin"]
-    expected = [t.params for t in ours(problem, Tpe(), 0, trials, lag)]
+    expected = ours(problem, Tpe(), 0, trials, lambda n: range(max(0, n + 1 - lag)))
 
     def task(cfg: DictConfig) -> float:
         return branin({"x": cfg.x, "y": cfg.y})[0]
@@ -318,7 +326,70 @@ def same_as_a_sweep(trials: int = 40, lag: int = 8) -> bool:
         GlobalHydra.instance().clear()
         sys.argv = ["app", "-m", *space, *(f"hydra.sweeper.{k}={v}" for k, v in settings.items())]
         hydra_main(config_path=folder, config_name="config", version_base="1.3")(task)()
-        return [t.params for t in open_study(Path(folder, "study")).trials] == expected
+        return [tuple(t.values) for t in open_study(Path(folder, "study")).trials] == expected
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What it takes in time.
+
+WORKERS = 4
+ALONE, BATCHES, ASYNC = "optuna.optimize, 1 worker", "optuna, batches of 4", "async"
+WAITS: dict[str, Callable[[int], int]] = {
+    ALONE: lambda n: n,
+    BATCHES: lambda n: n - n % WORKERS,
+    **{way: SEEN[way] for way in ("lag 8", "lag 32")},
+    ASYNC: lambda n: 0,
+}
+"""By way: trials below this must have ended when trial n starts."""
+MOMENTS = 200
+
+
+def timed(task: Task) -> NDArray[np.float64]:
+    """In a worker: one study; (MOMENTS,) scores of what has ended by then; NaN before the first and after the last."""
+    sampler, name, way, seed, trials = task
+    contest, problem = CONTESTS[sampler], PROBLEMS[name]
+    starts, ends = clock(seed, trials, WAITS[way], 1 if way == ALONE else WORKERS)
+    if way == ALONE:
+        values = plainly(problem, contest.plain(seed), trials)
+    elif way == BATCHES:
+        values = in_batches(problem, contest.plain(seed), trials)
+    elif way == ASYNC:
+        values = ours(problem, contest.ours(), seed, trials, lambda n: np.flatnonzero(ends[:n] <= starts[n]).tolist())
+    else:
+        values = ours(problem, contest.ours(), seed, trials, lambda n: range(WAITS[way](n)))
+    scores = problem.scores([values[n] for n in np.argsort(ends)])
+    at = moments(trials)
+    known = scores[np.searchsorted(np.sort(ends), at, side="right") - 1]
+    return np.where((at >= ends.min()) & (at <= ends.max()), known, np.nan)
+
+
+def clock(
+    seed: int, trials: int, waits: Callable[[int], int], workers: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """When trials start and end: in order of number, each once a worker is free and those it waits for have ended."""
+    dice, free = random.Random(seed), [0.0] * workers
+    starts, ends = np.zeros(trials), np.zeros(trials)
+    for n in range(trials):
+        starts[n] = max([heapq.heappop(free), *ends[: waits(n)]])
+        ends[n] = starts[n] + dice.lognormvariate(-0.5, 1.0)
+        heapq.heappush(free, ends[n])
+    return starts, ends
+
+
+def moments(trials: int) -> NDArray[np.float64]:
+    """Until batches have ended."""
+    return np.linspace(0, 2.2 * trials / WORKERS, MOMENTS)
+
+
+def in_batches(problem: Problem, sampler: BaseSampler, trials: int) -> list[tuple[float, ...]]:
+    """The official Optuna sweeper's way: as many trials as there are workers, then all of them are told."""
+    study = optuna.create_study(sampler=sampler, directions=problem.directions, pruner=optuna.pruners.NopPruner())
+    for first in range(0, trials, WORKERS):
+        asked = [study.ask() for _ in range(min(WORKERS, trials - first))]
+        points = [problem.space.choose(partial(Knob.suggest, trial=trial)) for trial in asked]
+        for trial, point in zip(asked, points, strict=True):
+            study.tell(trial, problem.function(point))
+    return [tuple(t.values) for t in study.trials]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -332,7 +403,7 @@ def bootstrapped(differences: NDArray[np.float64]) -> tuple[float, float, float]
     return float(differences.mean()), float(low), float(high)
 
 
-def say(sampler: str, found: Mapping[tuple[str, str], NDArray[np.float64]]) -> None:
+def say(sampler: str, found: Scores) -> None:
     """Prints a sampler's table.
 
     Args:
@@ -364,16 +435,39 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--figure", type=Path, help="a PNG; with several samplers one each, its name before the dot")
     args = parser.parse_args()
     print(f"a real sweep proposes what is measured here: {'yes' if same_as_a_sweep() else 'NO'}")
     with ProcessPoolExecutor(args.workers, get_context("spawn"), begin) as pool:
         for sampler in args.samplers:
-            contest = CONTESTS[sampler]
-            trials = min(args.trials, contest.trials)
-            pairs = [(name, way) for name in contest.problems for way in contest.ways]
-            tasks = [(sampler, name, way, seed, trials) for name, way in pairs for seed in range(args.seeds)]
-            scores = list(pool.map(run, tasks))
-            say(sampler, {p: np.array(scores[i * args.seeds :][: args.seeds]) for i, p in enumerate(pairs)})
+            trials = min(args.trials, CONTESTS[sampler].trials)
+            found = over_seeds(pool, run, sampler, CONTESTS[sampler].ways, args.seeds, trials)
+            say(sampler, found)
+            if args.figure:
+                over_time = over_seeds(pool, timed, sampler, tuple(WAITS), args.seeds, trials)
+                rows = [
+                    Row("trials", np.arange(1, trials + 1), found),
+                    Row(f"time, in mean trials; {WORKERS} workers", moments(trials), over_time),
+                ]
+                several = len(args.samplers) > 1
+                file = args.figure.with_stem(f"{args.figure.stem}-{sampler}") if several else args.figure
+                score = (
+                    "log10 regret" if len(PROBLEMS[CONTESTS[sampler].problems[0]].optimum) == 1 else "less hypervolume"
+                )
+                draw(file, f"{sampler}: the sweeper and plain Optuna, mean of {args.seeds} seeds", score, rows)
+
+
+def over_seeds(
+    pool: ProcessPoolExecutor,
+    one: Callable[[Task], NDArray[np.float64]],
+    sampler: str,
+    ways: Sequence[str],
+    seeds: int,
+    trials: int,
+) -> Scores:
+    pairs = [(name, way) for name in CONTESTS[sampler].problems for way in ways]
+    found = list(pool.map(one, [(sampler, name, way, seed, trials) for name, way in pairs for seed in range(seeds)]))
+    return {pair: np.array(found[i * seeds :][:seeds]) for i, pair in enumerate(pairs)}
 
 
 def begin() -> None:

@@ -117,7 +117,7 @@ class GpConf:
 class CmaEsConf:
     """Moves a normal distribution. Take it for numbers only (5 to 100 knobs) and hundreds of trials or more."""
 
-    _target_: str = "trimtab.sweep.samplers.CmaEs"
+    _target_: str = "trimtab.sweep.covariance.CmaEs"
     popsize: int | None = None
     with_margin: bool = False
     n_startup_trials: int = 1

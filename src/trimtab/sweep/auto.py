@@ -10,9 +10,10 @@ import optuna
 from optuna.distributions import CategoricalDistribution
 
 from trimtab.errors import SweepError
+from trimtab.sweep.covariance import CmaEs
 from trimtab.sweep.designs import Grid, Sobol
 from trimtab.sweep.genetic import Genetic, Nsga2
-from trimtab.sweep.samplers import Can, CmaEs, Gp, Proposal, Random, Sampler, Tpe, name_of
+from trimtab.sweep.samplers import Can, Gp, Proposal, Random, Sampler, Tpe, name_of
 from trimtab.sweep.settings import Settings
 from trimtab.sweep.space import Knob, Space
 
@@ -95,16 +96,16 @@ def choose(space: Space, trials: int, objectives: int, workers: int, *, warm: bo
     if trials <= STARTUP + workers and not warm:
         name = "sobol" if find_spec("scipy") else "random"
         return Choice(name, f"{trials} trials, {workers} at once, leave too few outcomes to learn from")
-    return _learning(space, trials, objectives, warm)
+    return _learning(space, trials, objectives)
 
 
-def _learning(space: Space, trials: int, objectives: int, warm: bool) -> Choice:
+def _learning(space: Space, trials: int, objectives: int) -> Choice:
     dimension = len(space.knobs)
     what = f"{trials} trials of {dimension} knobs"
     odd = next((k for k in space.knobs if k.when or isinstance(k.distribution, CategoricalDistribution)), None)
     if odd is None and trials <= FEW and dimension <= FEW_KNOBS and find_spec("torch") and find_spec("scipy"):
         return Choice("gp", f"{what}, all numbers: few enough to model each outcome")
-    if odd is None and objectives == 1 and dimension > 1 and trials > FEW and not warm and find_spec("cmaes"):
+    if odd is None and objectives == 1 and dimension > 1 and trials > FEW and find_spec("cmaes"):
         return Choice("cmaes", f"{what}, all numbers: enough to learn how they hang together")
     if trials >= MANY:
         name = "genetic" if objectives == 1 else "nsga2"

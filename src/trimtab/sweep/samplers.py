@@ -203,36 +203,6 @@ class Gp(Endless):
 
 
 @dataclass(frozen=True)
-class CmaEs(Endless):
-    """Covariance matrix adaptation (Hansen 2016): a normal distribution that moves to where values are good.
-
-    Attributes:
-        popsize: trials of a generation; null is 4 + 3 ln(knobs).
-        with_margin: keeps whole numbers and steps from freezing (Hamano et al. 2022).
-        n_startup_trials: finished trials before it stops drawing at random.
-        seed: in place of the study's, for proposals alone.
-    """
-
-    popsize: int | None = None
-    with_margin: bool = False
-    n_startup_trials: int = 1
-    seed: int | None = None
-    can: ClassVar[Can] = Can(several=False, choices=False, conditions=False, warm=False, needs=("cmaes",))
-
-    def propose(self, space: Space, view: optuna.Study, study_seed: int, index: int) -> Proposal:
-        """See `Sampler`."""
-        with _experimental():
-            sampler = optuna.samplers.CmaEsSampler(
-                popsize=self.popsize,
-                with_margin=self.with_margin,
-                n_startup_trials=self.n_startup_trials,
-                warn_independent_sampling=False,
-                seed=derive(study_seed, index, "ask"),
-            )
-        return _ask(sampler, space, view)
-
-
-@dataclass(frozen=True)
 class Foreign(Endless):
     """A sampler of Optuna's, as `_target_` in `hydra.sweeper.sampler` names it.
 
@@ -284,11 +254,19 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def enter(view: optuna.Study, space: Space, params: dict[str, Value]) -> Proposal:
+def enter(
+    view: optuna.Study, space: Space, params: dict[str, Value], memory: Mapping[str, Any] | None = None
+) -> Proposal:
     """Adds a point to the view as running, for samplers that learn without Optuna's."""
-    proposal = Proposal.of(space, params, {})
-    state = TrialState.RUNNING
-    view.add_trial(create_trial(state=state, params=params, distributions=proposal.distributions))
+    proposal = Proposal.of(space, params, dict(memory or {}))
+    view.add_trial(
+        create_trial(
+            state=TrialState.RUNNING,
+            params=params,
+            distributions=proposal.distributions,
+            system_attrs=proposal.memory,
+        )
+    )
     return proposal
 
 
