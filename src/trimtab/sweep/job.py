@@ -67,7 +67,7 @@ class Job:
         return replace(self, hydra=Singleton.get_state())
 
     def __call__(self, cfgs: Sequence[DictConfig], orders: Sequence[Orders]) -> list[Outcome]:
-        """Runs the task with each configuration, together or one after the other; where there are seeds or folds, on each.
+        """Runs the task with each configuration, together or one by one; where there are seeds or folds, on each.
 
         Raises:
             Outage: something outside the trial failed.

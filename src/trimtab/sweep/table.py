@@ -75,7 +75,12 @@ def _objectives(study: Study) -> list[str]:
 
 
 def _row(
-    trial: FrozenTrial, objectives: list[str], recorded: list[str], limited: list[str], parts: list[str], knobs: list[str]
+    trial: FrozenTrial,
+    objectives: list[str],
+    recorded: list[str],
+    limited: list[str],
+    parts: list[str],
+    knobs: list[str],
 ) -> Row:
     noted, chosen = facts(trial), params(trial)
     return {
