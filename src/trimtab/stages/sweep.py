@@ -156,11 +156,12 @@ def _point(trial: Any) -> dict[str, Any] | None:
 def _say(facts: dict[str, Any]) -> None:
     best, baseline, counts = facts["best"], facts["baseline"], facts["counts"]
     against = f"; baseline {baseline['value']:.4g}" if baseline and baseline["value"] is not None else ""
+    folds = f" of {facts['folds']} folds" if facts["folds"] > 1 else ""
     words = {"PRUNED": "pruned", "FAIL": "failed"}
     failed = "".join(f", {counts[state]} {word}" for state, word in words.items() if state in counts)
     closing(
         f"best {facts['metric']} {best['value']:.4g} in trial {best['number']}{against} "
-        f"({sum(counts.values())} trials{failed})",
+        f"({sum(counts.values())} trials{folds}{failed})",
         Paths.here().stage("sweep") / "trials.csv",
         "`dvc repro` (or `make repro`) confirms, tests and explains; `make ui` compares the runs",
     )
