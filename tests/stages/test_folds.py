@@ -162,7 +162,7 @@ def checked(*typed: str) -> None:
     [
         (["validation.folds=0"], r"validation.folds must be at least 1 but is 0 \(the command line\); raise it"),
         (["validation.folds=1.5"], r"validation\.folds=1\.5.*could not be converted to Integer"),
-        (["validation.fold=0"], r"validation\.folds=1 and validation\.fold=0 do not go together"),
+        (["validation.fold=0"], r"goes through all folds, but validation\.fold is 0; leave it at null"),
         (["validation.folds=3,5"], r"searches 'validation\.folds', but values from different validation rows"),
         ([THREE, "validation.fold=0"], r"goes through all folds, but validation\.fold is 0; leave it at null"),
         (
@@ -175,6 +175,19 @@ def checked(*typed: str) -> None:
 def test_bad_folds_end_in_a_sentence(prepared: Project, typed: list[str], said: str) -> None:
     with pytest.raises((ConfigError, DataError), match=said):
         checked(*typed)
+
+
+def test_what_a_configuration_is_validated_on(project: Project) -> None:
+    def folds(*typed: str) -> list[Fold | None]:
+        return unpack.each_fold(config.compose(overrides(typed)))
+
+    assert folds() == [None]
+    assert folds(THREE) == [Fold(0, 3), Fold(1, 3), Fold(2, 3)]
+    assert folds(THREE, "validation.fold=2") == [Fold(2, 3)]
+    with pytest.raises(ConfigError, match=r"validation\.folds=1 and validation\.fold=0 do not go together"):
+        folds("validation.fold=0")
+    with pytest.raises(ConfigError, match=r"validation\.fold must be one of 0 to 2.* but is 3"):
+        folds(THREE, "validation.fold=3")
 
 
 @pytest.fixture(scope="module")
