@@ -131,6 +131,7 @@ LEAST = {
     "sweep.workers": 1,
     "tracking.checkpoints": 0,
     "tracking.flush_s": 0,
+    "validation.folds": 1,
 }
 
 

@@ -17,6 +17,14 @@ class Objective:
 
 
 @dataclass
+class Validation:
+    """What epochs and trials are compared on: one part of the rows, or folds."""
+
+    folds: int = MISSING
+    fold: int | None = MISSING
+
+
+@dataclass
 class Budget:
     """Where a study ends; not part of its name."""
 
@@ -121,6 +129,7 @@ class Schema:
     optimizer: Any = MISSING
     schedule: Any = MISSING
     objective: Objective = field(default_factory=Objective)
+    validation: Validation = field(default_factory=Validation)
     training: Training = field(default_factory=Training)
     regularisation: Regularisation = field(default_factory=Regularisation)
     augmentation: Augmentation = field(default_factory=Augmentation)

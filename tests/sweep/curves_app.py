@@ -15,6 +15,7 @@ CONFIG = """
 defaults: [{override hydra/sweeper: trimtab}, {override hydra/sweeper/sampler: random}, _self_]
 x: 0.5
 seed: 0
+fold: 0
 sleep: 0.0
 fail: []
 hydra:
@@ -63,7 +64,7 @@ def train(cfg: DictConfig) -> float:
 
 def train_on(cfg: DictConfig) -> float:
     """As `train`, from where it had paused; writes down every step that it really takes."""
-    values, folder = curve(cfg.x, cfg.seed), trimtab.checkpoint_dir()
+    values, folder = curve(cfg.x, cfg.seed + cfg.fold), trimtab.checkpoint_dir()
     saved = Path("none") if folder is None else folder / "step"
     begun = int(saved.read_text()) if saved.exists() else 0
     for step in range(begun + 1, STEPS + 1):

@@ -1,4 +1,4 @@
-"""Several seeds per configuration: the mean is told, each value is kept, the hopeless are dropped in between."""
+"""Several seeds or folds of each: the mean is told, each value is kept, the hopeless are dropped in between."""
 
 import math
 from collections.abc import Callable
@@ -24,6 +24,7 @@ from trimtab.sweep.study import by_seed, open_study, reason
 
 Sweep = Callable[..., None]
 FIVE = ["hydra.sweeper.seeds=5"]
+FOLDS = ["hydra.sweeper.folds=5", "hydra.sweeper.fold_key=fold"]
 SEEDS = [derive(0, i, "common") for i in range(5)]
 
 
@@ -164,9 +165,47 @@ def test_the_hopeless_are_dropped_and_never_the_baseline(app: App, sweep: Sweep)
     assert all(len(by_seed(t)) == 5 for t in trials if t.state == TrialState.COMPLETE)
 
 
+def test_folds_are_numbered_and_share_the_trials_own_seed(app: App, sweep: Sweep) -> None:
+    seen: list[tuple[int, int, int, str]] = []
+
+    def task(cfg: DictConfig) -> float:
+        hydra = HydraConfig.get()
+        folder = Path(hydra.runtime.output_dir).relative_to(app.out.absolute())
+        seen.append((hydra.job.num, cfg.fold, cfg.seed, str(folder)))
+        return float(cfg.x + cfg.fold)
+
+    sweep(task, *FOLDS, "fold=3", "hydra.sweeper.n_trials=2")
+    trials = open_study(app.out).trials
+    for n in (0, 1):
+        expected = [(n, i, derive(0, n), f"{n}/fold-{i}" if i else f"{n}") for i in range(5)]
+        assert [s for s in seen if s[0] == n] == expected
+        x = trials[n].params.get("x", 0.5)
+        assert by_seed(trials[n]) == tuple(x + i for i in range(5))
+        assert trials[n].value == pytest.approx(x + 2)
+    cells = dict(zip(*(line.split(",") for line in app.table().splitlines()[:2]), strict=True))
+    assert [float(cells[f"by_fold.{i}"]) for i in range(5)] == list(by_seed(trials[0]))
+    assert cells["seed"] == str(derive(0, 0))
+    written = yaml.safe_load((app.out / "1" / "fold-3" / ".hydra" / "overrides.yaml").read_text())
+    assert sorted(written) == ["fold=3", f"seed={derive(0, 1)}", f"x={trials[1].params['x']}"]
+
+
+def test_folds_are_dropped_by_name(app: App, sweep: Sweep) -> None:
+    def task(cfg: DictConfig) -> float:
+        if HydraConfig.get().job.num == 1 and cfg.fold == 2:
+            raise ValueError("no")
+        return float(cfg.fold + 2 * (HydraConfig.get().job.num == 2))
+
+    sweep(task, *FOLDS, "hydra.sweeper.n_trials=3", "hydra.sweeper.lag=1")
+    failed, worse = open_study(app.out).trials[1:]
+    assert reason(failed) == "fold 2: ValueError: no"
+    assert reason(worse).startswith("dropped after 2 of 5 folds: worse than trial 0")
+    assert (worse.value, by_seed(worse)) == (2.5, (2.0, 3.0))
+
+
 @pytest.mark.slow
-def test_workers_kills_and_resume_change_nothing(app: App, tmp_path: Path, sweep: Sweep) -> None:
-    few = [*FIVE, "hydra.sweeper.n_trials=9"]
+@pytest.mark.parametrize("repeats", [FIVE, FOLDS])
+def test_workers_kills_and_resume_change_nothing(app: App, tmp_path: Path, sweep: Sweep, repeats: list[str]) -> None:
+    few = [*repeats, "hydra.sweeper.n_trials=9"]
     assert app.run(*few, "hydra.sweep.dir=plain").returncode == 0
     undisturbed = (app.folder / "plain" / "trials.csv").read_text()
     done = app.run(*few, "hydra/sweeper/executor=processes", "hydra.sweeper.n_jobs=3", "fail=[2,5]", "sleep=0.01")
@@ -211,6 +250,12 @@ def test_one_seed_that_diverges_fails_its_trial(app: App, sweep: Sweep) -> None:
         (["hydra.sweeper.seeds=0"], "seeds must be positive but is 0"),
         ([*FIVE, "hydra.sweeper.seed_key=null"], r"set hydra\.sweeper\.seed_key"),
         ([*FIVE, "hydra.sweeper.direction=[minimize,maximize]"], "take seeds=1"),
+        (["hydra.sweeper.folds=0"], "folds must be positive but is 0"),
+        (["hydra.sweeper.folds=5"], r"folds=5 needs the key.*set hydra\.sweeper\.fold_key"),
+        ([*FOLDS, "hydra.sweeper.fold_key=folt"], "fold_key names 'folt'.*did you mean 'fold'"),
+        ([*FOLDS, "hydra.sweeper.fold_key=x"], "'x' is both a knob and hydra.sweeper.fold_key"),
+        ([*FOLDS, "hydra.sweeper.direction=[minimize,maximize]"], "take folds=1"),
+        ([*FIVE, *FOLDS], "hydra.sweeper.seeds is 5 and hydra.sweeper.folds 5; set one of them to 1"),
         ([*FIVE, "hydra/sweeper/pruner=asha", "hydra.sweeper.pruner.pause=true"], r"pruner\.pause=false"),
     ],
 )
@@ -224,3 +269,5 @@ def test_other_seeds_are_another_study(app: App, sweep: Sweep) -> None:
     sweep(noisy, *FIVE, "hydra.sweeper.n_trials=2")
     with pytest.raises(SweepError, match="seeds: 5 → 3"):
         sweep(noisy, "hydra.sweeper.seeds=3", "hydra.sweeper.n_trials=2")
+    with pytest.raises(SweepError, match="folds: absent → 5"):
+        sweep(noisy, *FOLDS, "hydra.sweeper.n_trials=2")

@@ -205,10 +205,11 @@ def test_a_task_without_population_is_refused(sweep: Sweep) -> None:
         sweep(task)
 
 
-def test_seeds_are_members_too(app: App, sweep: Sweep) -> None:
-    seeds = ["hydra.sweeper.seeds=3", "hydra/sweeper/sampler=random"]
-    sweep(together(population), *seeds)
-    sweep(train, *seeds, f"{SIZE}1", "hydra.sweep.dir=alone")
+@pytest.mark.parametrize("what", ["seed", "fold"])
+def test_seeds_and_folds_are_members_too(app: App, sweep: Sweep, what: str) -> None:
+    repeats = [f"hydra.sweeper.{what}s=3", f"hydra.sweeper.{what}_key={what}", "hydra/sweeper/sampler=random"]
+    sweep(together(population), *repeats)
+    sweep(train, *repeats, f"{SIZE}1", "hydra.sweep.dir=alone")
     found, alone = (
         {t.number: t.user_attrs["by_seed"] for t in open_study(folder).ranked}
         for folder in (app.out, app.folder / "alone")
@@ -216,7 +217,7 @@ def test_seeds_are_members_too(app: App, sweep: Sweep) -> None:
     both = found.keys() & alone.keys()  # by which rival one is dropped between seeds hangs on what it may see
     assert len(both) >= 5
     assert {n: found[n] for n in both} == {n: alone[n] for n in both}
-    assert (app.out / "0" / "seed-2" / "company").read_text().count("0") == 3
+    assert (app.out / "0" / f"{what}-2" / "company").read_text().count("0") == 3
 
 
 def stretches(trials: Sequence[Trial]) -> Iterator[tuple[int, Any]]:

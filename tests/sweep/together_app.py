@@ -22,6 +22,7 @@ shape: 8
 twice: ${shape}${shape}
 name: ${hydra:job.name}-${hydra:job.num}
 seed: 0
+fold: 0
 sleep: 0.0
 fail: []
 hydra:
@@ -51,7 +52,7 @@ if __name__ == "__main__":
 
 def train(cfg: DictConfig) -> float:
     """One trial: two reports and a value."""
-    value = float((cfg.x - 0.3) ** 2 + cfg.shape / 100 + cfg.seed % 97 / 1e4)
+    value = float((cfg.x - 0.3) ** 2 + cfg.shape / 100 + cfg.seed % 97 / 1e4 + cfg.fold / 1e3)
     trimtab.record(epochs=2, name=cfg.name)
     trimtab.constraint("x", cfg.x, 0.9)
     for step in (1, 2):

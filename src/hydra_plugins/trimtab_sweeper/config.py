@@ -35,6 +35,8 @@ class TrimtabSweeperConf:
     seed: int = 0
     seed_key: str | None = None
     seeds: int = 1
+    fold_key: str | None = None
+    folds: int = 1
     baseline: bool = True
     params: dict[str, Any] | None = field(default_factory=dict)
     try_first: list[Any] = field(default_factory=list)

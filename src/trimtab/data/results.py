@@ -32,8 +32,9 @@ def write_parts(parts: Parts, table: Table, settings: Settings, folder: Path, or
         class_weights=settings.class_weights,
         shape=table.shape,
     )
-    write_parquet(parts.train, folder / "train.parquet")
-    write_parquet(parts.val, folder / "val.parquet")
+    train, val = _grouped(parts, table)
+    write_parquet(train, folder / "train.parquet")
+    write_parquet(val, folder / "val.parquet")
     preprocessing.save(folder / "preprocessing.joblib")
     summary = Summary(
         rows=(len(parts.train), len(parts.val), len(parts.test)),
@@ -43,11 +44,19 @@ def write_parts(parts: Parts, table: Table, settings: Settings, folder: Path, or
         classes=preprocessing.problem.classes,
         dropped=tuple(map(str, table.dropped + parts.dropped)),
         imputed=sum(_gaps(parts, table).values()),
-        data_hash=_data_hash(parts, settings, preprocessing, folder / "preprocessing.joblib"),
+        data_hash=_data_hash(train, val, settings, preprocessing, folder / "preprocessing.joblib"),
     )
     write_json(folder / "manifest.json", _manifest(parts, table, settings, preprocessing, summary))
-    seal(folder, parts.test, parts.test_groups, origin)
+    seal(folder, parts.test, None if parts.groups is None else parts.groups[2], origin)
     return summary
+
+
+def _grouped(parts: Parts, table: Table) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows to train and to validate on, with the numbers of their groups where there are groups: folds keep them."""
+    if parts.groups is None:
+        return parts.train, parts.val
+    train, val, _ = parts.groups
+    return parts.train.assign(**{str(table.group): train}), parts.val.assign(**{str(table.group): val})
 
 
 def _manifest(
@@ -105,13 +114,15 @@ def replaced(out: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _data_hash(parts: Parts, settings: Settings, preprocessing: Preprocessing, fitted: Path) -> str:
+def _data_hash(
+    train: pd.DataFrame, val: pd.DataFrame, settings: Settings, preprocessing: Preprocessing, fitted: Path
+) -> str:
     """Identifies what networks learn from: rows, and the preprocessing as it was fitted; blind to the test part."""
     problem = preprocessing.problem
     chosen = (settings.missing, settings.scaling, problem.task, problem.class_weights, problem.shape)
     columns = (preprocessing.numeric, preprocessing.categorical)
     said = pd.DataFrame({"setting": [repr(chosen), repr(columns), file_hash(fitted)]})
-    return fingerprint(parts.train, parts.val, said)
+    return fingerprint(train, val, said)
 
 
 def _gaps(parts: Parts, table: Table) -> dict[str, int]:

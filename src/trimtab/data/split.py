@@ -31,14 +31,14 @@ class Parts:
     """Features and target of the rows of each part, in the order of the source.
 
     Attributes:
-        test_groups: number of each test row's group, where the source names a group column: rows of one group
-            are not independent, and intervals must know.
+        groups: number of each row's group, in the order train, val, test, where the source names a group column: rows
+            of one group are not independent, and folds and intervals must know.
     """
 
     train: pd.DataFrame
     val: pd.DataFrame
     test: pd.DataFrame
-    test_groups: Ints | None = None
+    groups: tuple[Ints, Ints, Ints] | None = None
     dropped: tuple[Dropped, ...] = ()
 
 
@@ -69,9 +69,9 @@ def split(table: Table, fractions: Fractions, seed: int, duplicates: Duplicates 
     precedence = CHOSEN if table.held_out is None else GIVEN
     leaks = np.zeros(len(frame), bool) if duplicates == "keep" else leaking(ids, part, precedence)
     columns = [*table.features, table.target]
-    train, val, test = (frame.loc[~leaks & (part == p), columns] for p in (TRAIN, VAL, TEST))
-    groups = None if table.group is None else _codes(frame[table.group])[~leaks & (part == TEST)]
-    parts = Parts(train, val, test, groups, _dropped(leaks, ids, part, precedence))
+    kept = [~leaks & (part == p) for p in (TRAIN, VAL, TEST)]
+    train, val, test = (frame.loc[rows, columns] for rows in kept)
+    parts = Parts(train, val, test, _groups(table, kept), _dropped(leaks, ids, part, precedence))
     _check_parts(parts, table)
     return parts
 
@@ -84,12 +84,12 @@ def _parts(table: Table, fractions: Fractions, rng: np.random.Generator) -> Ints
         return by_group(frame[table.group], fractions, rng)
     classes = frame[table.target] if table.task == "classification" else pd.Series(0, frame.index)
     if table.held_out is None:
-        return by_class(_codes(classes), fractions, rng)
+        return by_class(numbered(classes), fractions, rng)
     held_out = frame[table.held_out].to_numpy(bool)
     part = np.full(len(frame), TEST)
     known = fractions[TRAIN] + fractions[VAL]
     shares = (fractions[TRAIN] / known, fractions[VAL] / known)
-    part[~held_out] = by_class(_codes(classes[~held_out]), shares, rng)  # blind to the labels of the test rows
+    part[~held_out] = by_class(numbered(classes[~held_out]), shares, rng)  # blind to the labels of the test rows
     return part
 
 
@@ -116,9 +116,9 @@ def by_class(classes: Ints, fractions: Sequence[float], rng: np.random.Generator
     return part
 
 
-def by_group(groups: pd.Series, fractions: Fractions, rng: np.random.Generator) -> Ints:
+def by_group(groups: pd.Series, fractions: Sequence[float], rng: np.random.Generator) -> Ints:
     """A part per row; whole groups, in random order, to the part that lacks most rows."""
-    codes = _codes(groups)
+    codes = numbered(groups)
     sizes = np.bincount(codes)
     lacking = len(codes) * np.array(fractions)
     empty = set(range(len(fractions)))
@@ -134,7 +134,7 @@ def by_group(groups: pd.Series, fractions: Fractions, rng: np.random.Generator) 
 
 def by_time(times: pd.Series, fractions: Fractions) -> Ints:
     """A part per row, oldest first; rows of the same time stay together."""
-    codes = _codes(times)
+    codes = numbered(times)
     rows_until = np.cumsum(np.bincount(codes))
     first = _nearest(rows_until[:-2], len(codes) * fractions[TRAIN])
     second = _nearest(rows_until[first + 1 : -1], len(codes) * (fractions[TRAIN] + fractions[VAL]))
@@ -149,7 +149,14 @@ def leaking(ids: Ints, part: Ints, precedence: Sequence[int] = CHOSEN) -> Mask:
     return leaks
 
 
-def _codes(values: pd.Series) -> Ints:
+def _groups(table: Table, kept: Sequence[Mask]) -> tuple[Ints, Ints, Ints] | None:
+    if table.group is None:
+        return None
+    train, val, test = (numbered(table.frame[table.group])[rows] for rows in kept)
+    return train, val, test
+
+
+def numbered(values: pd.Series) -> Ints:
     """Numbers distinct values in their order, so that labels of any type split alike."""
     return pd.factorize(values, sort=True)[0].astype(np.int64)
 

@@ -84,6 +84,7 @@ class Study:
         trials: trials.csv, sorted by number: number, state, value (NaN without one), epochs, seed, and a
             column `params.<knob>` per knob: floats (NaN where absent), or choices (None where absent).
         baseline: number of the trial without overrides.
+        folds: what a value is the mean of; 1 is one part of the rows.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Study:
     failures: dict[str, int]
     knobs: tuple[Knob, ...]
     trials: pd.DataFrame
+    folds: int = 1
 
     @classmethod
     def read(cls, folder: Path) -> "Study":
@@ -121,6 +123,7 @@ class Study:
             failures=entry["failures"],
             knobs=knobs,
             trials=read_trials(folder / "trials.csv", knobs),
+            folds=entry.get("folds", 1),
         )
 
     @property

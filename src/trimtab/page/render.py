@@ -176,7 +176,7 @@ def _sweep_drawings(results: Results) -> Iterator[Drawing]:
         "curves",
         "Learning curves of the best trials and the baseline",
         "Validation (solid) rising while training (dashed) falls is overfitting; both still falling "
-        "at the end asks for more epochs.",
+        f"at the end asks for more epochs.{' These are the curves of the first fold.' if study.folds > 1 else ''}",
         learning_curves(
             results.curves,
             list(dict.fromkeys([*study.best(CURVES), study.baseline])),

@@ -152,10 +152,11 @@ def _by_objective(results: Results, evaluation: Evaluation, metric: str) -> tupl
 
 
 def _validation(results: Results) -> str:
-    champion = results.selection.champion.candidate
+    champion, folds = results.selection.champion.candidate, results.study.folds
+    on = f", each the mean of {folds}-fold cross-validation" if folds > 1 else ""
     return (
         f"In validation it reached {results.study.metric} {number(champion.mean)} "
-        f"(standard deviation {number(champion.std, 2)} over {len(champion.values)} fresh seeds). "
+        f"(standard deviation {number(champion.std, 2)} over {len(champion.values)} fresh seeds{on}). "
         "That score helped to choose it, so it flatters: don't quote it."
     )
 

@@ -1,7 +1,8 @@
 """What happens beside a study, in the sweeper's process: MLflow's parent run, and weights that are not kept."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -9,14 +10,15 @@ from omegaconf import DictConfig, OmegaConf
 from trimtab.paths import read_json, write_json
 from trimtab.stages import unpack
 from trimtab.stages.train import summary, trial_run
-from trimtab.sweep.study import Study, reason
+from trimtab.sweep.study import Study, by_seed, reason
 from trimtab.tracking.runs import Experiment, Parent, experiment
 from trimtab.trial.result import load_result
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-WEIGHTS = "weights.pt"
+WEIGHTS, RESULT = "weights.pt", "result.json"
+MEAN = "objective/mean"
 
 
 class BestWeights:
@@ -30,16 +32,29 @@ class BestWeights:
         kept = {t.number for t in study.ranked[: self._keep]} | {0}
         for trial in study.finished:
             if trial.number not in kept:
-                (study.folder(trial) / WEIGHTS).unlink(missing_ok=True)
+                _drop(study.folder(trial))
 
     def finished(self, study: Study, trial: "FrozenTrial") -> None:
         """Drops its weights unless it is among the best, and those of the one that it pushed out."""
         first = [t.number for t in study.ranked[: self._keep + 1]]  # not all: this runs once per trial
         for number in {trial.number, *first[self._keep :]} - {0, *first[: self._keep]}:
-            (study.directory / str(number) / WEIGHTS).unlink(missing_ok=True)
+            _drop(study.directory / str(number))
 
     def ended(self, study: Study) -> None:
         """Nothing is left to do."""
+
+
+def _drop(folder: Path) -> None:
+    """Weights of a trial, and of its further seeds or folds."""
+    for path in (folder / WEIGHTS, *folder.glob(f"*/{WEIGHTS}")):
+        path.unlink(missing_ok=True)
+
+
+def _results(folder: Path) -> Iterator[Path]:
+    """Of a trial, and of its further seeds or folds."""
+    if (folder / RESULT).exists():
+        yield folder / RESULT
+    yield from sorted(folder.glob(f"*/{RESULT}"))
 
 
 class StudyRun:
@@ -76,6 +91,7 @@ class StudyRun:
         write_json(place, {"run_id": run_id, "tags": tags})
         if study.finished:
             self._replay(study)
+            self._log_means(study)
 
     def finished(self, study: Study, trial: "FrozenTrial") -> None:
         """Moves the best so far on; a trial whose worker died could not end its own run."""
@@ -92,6 +108,7 @@ class StudyRun:
         """Closes the run, with the checkpoints of the best."""
         if self._store is None or self._parent is None:
             return
+        self._log_means(study)
         there = self._store.artifacts(self._parent.run_id, "checkpoints")
         for trial in study.ranked[: self._settings.checkpoints]:
             folder = f"checkpoints/trial-{trial.number}"
@@ -111,6 +128,16 @@ class StudyRun:
             values = {"best/objective": best.value, "best/trial": best.number}
             self._store.log(self._parent.run_id, values, step=len(study.finished))
 
+    def _log_means(self, study: Study) -> None:
+        """The values of trials on several folds, into the runs of their first ones: one run of each trial has it."""
+        assert self._store is not None
+        assert self._parent is not None
+        means = {str(t.number): t.value for t in study.finished if by_seed(t)} if study.repeated == "fold" else {}
+        for run in self._store.below(self._parent, {"fold": "0"}) if means else ():
+            mean = means.get(run.data.tags.get("trial", ""))
+            if mean is not None and MEAN not in run.data.metrics:
+                self._store.log(run.info.run_id, {MEAN: mean}, step=0)
+
     def _kept(self, study: Study) -> list["FrozenTrial"]:
         """Trials whose runs are kept: all, or the best `tracking.trials` and the baseline."""
         if isinstance(self._settings.trials, int):
@@ -128,10 +155,7 @@ class StudyRun:
         assert self._parent is not None
         complete = {r.data.tags.get("trial") for r in self._store.below(self._parent, {"state": "complete"})}
         lost = [t for t in self._kept(study) if t.state.name == "COMPLETE" and str(t.number) not in complete]
-        for trial in lost:
-            folder = study.folder(trial)
-            if not (folder / "result.json").exists():
-                continue
+        for trial, folder in ((t, path.parent) for t in lost for path in _results(study.folder(t))):
             hydra = OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra
             cfg, result = OmegaConf.load(folder / ".hydra" / "config.yaml"), load_result(folder)
             cfg.tracking = self._node  # today's, not the trial's

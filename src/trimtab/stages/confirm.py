@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trimtab.data.prepared import Prepared, load_prepared
+from trimtab.data.arrays import Arrays, Problem
+from trimtab.data.folds import Fold
+from trimtab.data.prepared import load_prepared
 from trimtab.errors import Diverged
 from trimtab.population.members import Member
 from trimtab.population.train import train_many
@@ -18,7 +20,7 @@ from trimtab.trial.train import Device, Recipe, TrialResult, load_result, save_r
 
 @dataclass(frozen=True)
 class Training:
-    """One entrant on one seed, as it travels to a worker."""
+    """One entrant on one seed, and one fold if there are folds, as it travels to a worker."""
 
     entrant: str
     recipe: Recipe
@@ -26,6 +28,7 @@ class Training:
     prepared: Path
     folder: Path
     seed: int
+    fold: Fold | None
     tracking: Settings
     data: str
     name: str
@@ -45,10 +48,9 @@ class Confirmed:
 
 
 def confirm(trainings: Sequence[Training]) -> list[Confirmed]:
-    """One entrant on its seeds, together where the study's trials were; runs in a worker."""
+    """One entrant on its seeds and folds, together where the study's trials were; runs in a worker."""
     if all((t.folder / "result.json").exists() for t in trainings):
         return [_saved(t) for t in trainings]
-    data = load_prepared(trainings[0].prepared)
     with ExitStack() as opened:
         runs = [
             opened.enter_context(
@@ -57,25 +59,29 @@ def confirm(trainings: Sequence[Training]) -> list[Confirmed]:
             for t in trainings
         ]
         confirmed: dict[int, Confirmed] = {}
-        for place, found in _trained(trainings, runs, data):
+        for place, found in _trained(trainings, runs):
             confirmed[place] = _kept(trainings[place], runs[place], found)
     return [confirmed[place] for place in range(len(trainings))]
 
 
-def _trained(
-    trainings: Sequence[Training], runs: Sequence[RunWriter], data: Prepared
+def _trained(trainings: Sequence[Training], runs: Sequence[RunWriter]) -> Iterator[tuple[int, TrialResult | Exception]]:
+    for fold in dict.fromkeys(t.fold for t in trainings):
+        data = load_prepared(trainings[0].prepared, fold)
+        on_it = [(place, t) for place, t in enumerate(trainings) if t.fold == fold]
+        yield from _on_rows(on_it, runs, (data.train, data.val, data.problem))
+
+
+def _on_rows(
+    trainings: Sequence[tuple[int, Training]], runs: Sequence[RunWriter], rows: tuple[Arrays, Arrays, Problem]
 ) -> Iterator[tuple[int, TrialResult | Exception]]:
-    rows = (data.train, data.val, data.problem)
-    if trainings[0].together:
-        members = [
-            Member(place, t.recipe, t.seed, run.epoch)
-            for place, (t, run) in enumerate(zip(trainings, runs, strict=True))
-        ]
-        yield from train_many(members, *rows, trainings[0].device)
+    first = trainings[0][1]
+    if first.together:
+        members = [Member(place, t.recipe, t.seed, runs[place].epoch) for place, t in trainings]
+        yield from train_many(members, *rows, first.device)
         return
-    for place, (t, run) in enumerate(zip(trainings, runs, strict=True)):
+    for place, t in trainings:
         try:
-            yield place, train(t.recipe, *rows, t.seed, t.device, run.epoch)
+            yield place, train(t.recipe, *rows, t.seed, t.device, runs[place].epoch)
         except Diverged as e:
             yield place, e
 

@@ -10,6 +10,7 @@ import torch
 
 import trimtab
 import trimtab.tracking.store  # else each worker imports it for its first run
+from trimtab.data.folds import Fold
 from trimtab.data.prepared import Prepared
 from trimtab.population.members import Member, obstacle
 from trimtab.population.train import train_many
@@ -29,7 +30,7 @@ def population(trials: Sequence[Trial]) -> Iterator[tuple[int, float | Exception
 
     A recipe that no stack takes is trained alone.
     """
-    data = of_the_study(trials[0].cfg)
+    data = {fold: of_the_study(cfg) for fold, cfg in {unpack.fold(t.cfg): t.cfg for t in trials}.items()}
     with ExitStack() as left:  # whatever ends the population ends the runs that are still open
         runs = {place: _opened(trial, left) for place, trial in enumerate(trials)}
         for place, found in _trained(trials, [run for run, _ in runs.values()], data):
@@ -60,9 +61,14 @@ def _kept(trial: Trial, run: RunWriter, found: Result) -> float:
     return found.value
 
 
-def _trained(trials: Sequence[Trial], runs: Sequence[RunWriter], data: Prepared) -> Iterator[tuple[int, Result]]:
-    """Position and result of each trial, in the order in which they end."""
-    members: dict[Device, list[Member]] = {}
+def _trained(
+    trials: Sequence[Trial], runs: Sequence[RunWriter], data: Mapping[Fold | None, Prepared]
+) -> Iterator[tuple[int, Result]]:
+    """Position and result of each trial, in the order in which they end.
+
+    Those on one fold are trained together: each fold has arrays of its own, whose sizes and shapes may differ.
+    """
+    members: dict[tuple[Device, Fold | None], list[Member]] = {}
     for place, (trial, run) in enumerate(zip(trials, runs, strict=True)):
         with trial.active():
             try:
@@ -70,14 +76,15 @@ def _trained(trials: Sequence[Trial], runs: Sequence[RunWriter], data: Prepared)
             except Exception as e:
                 yield place, e
                 continue
-            on_epoch = _told(trial, run, recipe)
+            fold, on_epoch = unpack.fold(trial.cfg), _told(trial, run, recipe)
             if obstacle(recipe, device) is None:
                 member = _going_on(Member(place, recipe, trial.cfg.seed, on_epoch), trial.notes.checkpoint)
-                members.setdefault(device, []).append(member)
+                members.setdefault((device, fold), []).append(member)
             else:
-                yield place, _alone(recipe, trial, device, data, on_epoch)
-    for device, alike in members.items():
-        yield from train_many(alike, data.train, data.val, data.problem, device)
+                yield place, _alone(recipe, trial, device, data[fold], on_epoch)
+    for (device, fold), alike in members.items():
+        rows = data[fold]
+        yield from train_many(alike, rows.train, rows.val, rows.problem, device)
 
 
 def _going_on(member: Member, folder: Path | None) -> Member:

@@ -55,6 +55,7 @@ def preflight(cfg: DictConfig, searched: Mapping[str, str], preloaded: Sequence[
         TrimtabError: what is wrong.
     """
     _check_batch_size(searched)
+    _check_validation(cfg, searched)
     found = _examined(cfg, preloaded)
     if found.trains_itself:
         _check_alive(searched)
@@ -82,7 +83,7 @@ def examine(cfg: DictConfig) -> Findings:
     Raises:
         TrimtabError: what is wrong.
     """
-    from trimtab.data.prepared import load_prepared
+    from trimtab.data.prepared import check_folds, load_prepared
     from trimtab.population.choice import choice
     from trimtab.stages import unpack
     from trimtab.stages.closing import require_prepared
@@ -90,6 +91,7 @@ def examine(cfg: DictConfig) -> Findings:
 
     require_prepared(cfg)
     problem = load_prepared(Paths.here().prepared).problem
+    check_folds(Paths.here().prepared, unpack.each_fold(cfg))
     recipe, device = unpack.recipe(cfg), unpack.device(cfg)
     trains_itself = not check(recipe, problem, device)
     if cfg.hydra.runtime.choices.engine != AUTO:
@@ -105,6 +107,19 @@ def _check_batch_size(searched: Mapping[str, str]) -> None:
         raise ConfigError(
             "the study searches training.batch_size=auto among other values, but what it comes to depends on machine "
             "and memory, and trials could not be compared; search numbers (and all), or fix training.batch_size=auto"
+        )
+
+
+def _check_validation(cfg: DictConfig, searched: Mapping[str, str]) -> None:
+    if named := [key for key in searched if key.startswith("validation")]:
+        raise ConfigError(
+            f"the study searches '{named[0]}', but values from different validation rows can't be compared; fix "
+            "validation.folds"
+        )
+    if cfg.validation.fold is not None:
+        raise ConfigError(
+            f"a sweep goes through all folds, but validation.fold is {cfg.validation.fold}; leave it at null, or train "
+            "one fold by `python -m trimtab.stages.train`"
         )
 
 

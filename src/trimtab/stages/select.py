@@ -1,16 +1,21 @@
-"""The best candidates and the baselines on fresh common seeds: `python -m trimtab.stages.select`."""
+"""The best candidates and the baselines on fresh common seeds: `python -m trimtab.stages.select`.
+
+With `validation.folds` each seed trains on every fold; its value is their mean, as in the sweep.
+"""
 
 import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig
 
 from trimtab import config
+from trimtab.data.folds import Fold
 from trimtab.errors import SweepError, TrimtabError
 from trimtab.overrides import Override, given_overrides, merged
 from trimtab.paths import Paths, read_json, write_json
@@ -65,13 +70,13 @@ def select(cfg: DictConfig) -> None:
     study = read_json(paths.stage("sweep") / "study.json")
     if study["fixed"] != unpack.fixed(config.compose(given)):
         raise SweepError(
-            f"results/sweep holds study {study['name']} of another configuration (data, model, epochs, objective or "
-            "code); run `python -m trimtab.stages.sweep` with the same overrides first"
+            f"results/sweep holds study {study['name']} of another configuration (data, validation, model, epochs, "
+            "objective or code); run `python -m trimtab.stages.sweep` with the same overrides first"
         )
     trials = read_trials(paths.stage("sweep") / "trials.csv")
     entrants = list(_entrants(given, trials, study, cfg.select.candidates, cfg.select.baselines))
-    seeds = fresh_seeds(cfg.seed, cfg.select.seeds)
-    found = _confirm(entrants, seeds, paths.project / study["folder"], cfg.sweep.workers, study["together"])
+    seeds, folds = fresh_seeds(cfg.seed, cfg.select.seeds), unpack.each_fold(cfg)
+    found = _confirm(entrants, seeds, folds, paths.project / study["folder"], cfg.sweep.workers, study["together"])
     result = _result(entrants, seeds, found, study, cfg)
     write_json(paths.stage("select") / "champion.json", result)
     write_json(paths.stage("select") / "metrics.json", _metrics(result))
@@ -140,17 +145,23 @@ def _of_the_task(given: Sequence[Override]) -> list[Override]:
 
 
 def _confirm(
-    entrants: Sequence[Entrant], seeds: Sequence[int], study: Path, workers: int, together: bool
-) -> dict[tuple[str, int], Confirmed]:
-    """Trains every entrant on every seed; what an earlier, killed call finished is taken from its folder."""
-    groups = [[_training(e, seed, study, together) for seed in seeds] for e in entrants]
+    entrants: Sequence[Entrant],
+    seeds: Sequence[int],
+    folds: Sequence[Fold | None],
+    study: Path,
+    workers: int,
+    together: bool,
+) -> dict[tuple[str, int], list[Confirmed]]:
+    """Trains every entrant on every seed and fold; what an earlier, killed call finished is taken from its folder."""
+    groups = [[_training(e, seed, fold, study, together) for seed in seeds for fold in folds] for e in entrants]
     if not together:
         groups = [[training] for group in groups for training in group]
-    found: dict[tuple[str, int], Confirmed] = {}
+    found: dict[tuple[str, int], list[Confirmed]] = {}
     with Processes(workers) as pool, progress("select", len(groups)) as advance:
         try:
             for group, confirmed in completed(pool, confirm, groups):
-                found.update(((t.entrant, t.seed), c) for t, c in zip(group, confirmed, strict=True))
+                for training, one in zip(group, confirmed, strict=True):
+                    found.setdefault((training.entrant, training.seed), []).append(one)
                 advance(group[0].entrant)
         except WorkerDied as e:
             raise TrimtabError(
@@ -160,8 +171,9 @@ def _confirm(
     return found
 
 
-def _training(entrant: Entrant, seed: int, study: Path, together: bool) -> Training:
+def _training(entrant: Entrant, seed: int, fold: Fold | None, study: Path, together: bool) -> Training:
     cfg = entrant.cfg
+    which = {"seed": str(seed), **({"fold": str(fold.number)} if fold else {})}
     parent = study / "mlflow.json"
     recipe, device = unpack.recipe(cfg), unpack.device(cfg)
     return Training(
@@ -170,12 +182,13 @@ def _training(entrant: Entrant, seed: int, study: Path, together: bool) -> Train
         device=device,
         together=together and obstacle(recipe, device) is None,
         prepared=Paths.here().prepared,
-        folder=study / "confirm" / f"{entrant.key}-{seed}",
+        folder=study / "confirm" / "-".join([entrant.key, *which.values()]),
         seed=seed,
+        fold=fold,
         tracking=unpack.tracking(cfg.tracking),
         data=cfg.data.name,
-        name=f"{entrant.name}, seed {seed}",
-        key={"confirms": entrant.key, "seed": str(seed)},
+        name=", ".join([entrant.name, *(f"{what} {value}" for what, value in which.items())]),
+        key={"confirms": entrant.key, **which},
         tags={"role": "confirmation", "recipe": entrant.name},
         params=unpack.knobs(cfg, cfg.hydra.runtime.choices),
         parent=Parent(**read_json(parent)) if parent.exists() else None,
@@ -185,16 +198,20 @@ def _training(entrant: Entrant, seed: int, study: Path, together: bool) -> Train
 def _result(
     entrants: Sequence[Entrant],
     seeds: Sequence[int],
-    found: dict[tuple[str, int], Confirmed],
+    found: dict[tuple[str, int], list[Confirmed]],
     study: dict[str, Any],
     cfg: DictConfig,
 ) -> dict[str, Any]:
     """What champion.json holds."""
     candidates = [
-        Candidate(e.name, e.trial, e.eligible, tuple(found[e.name, s].value for s in seeds)) for e in entrants
+        Candidate(e.name, e.trial, e.eligible, tuple(fmean(c.value for c in found[e.name, s]) for s in seeds))
+        for e in entrants
     ]
     chosen = champion(candidates, study["direction"])
-    rows = [_row(e, c, [found[e.name, s].best_epoch for s in seeds]) for e, c in zip(entrants, candidates, strict=True)]
+    rows = [
+        _row(e, candidate, [c.best_epoch for s in seeds for c in found[e.name, s]])
+        for e, candidate in zip(entrants, candidates, strict=True)
+    ]
     winner = next(r for r in rows if r["name"] == chosen.name)
     return {
         "id": unpack.identity([winner["config"], winner["epochs"], cfg.data.hash]),
@@ -202,6 +219,7 @@ def _result(
         "metric": cfg.objective.metric,
         "direction": study["direction"],
         "seeds": list(seeds),
+        "folds": cfg.validation.folds,
         "candidates": rows,
         "data": {"name": cfg.data.name, "data_hash": cfg.data.hash},
     }
@@ -233,10 +251,11 @@ def _row(entrant: Entrant, candidate: Candidate, best_epochs: list[int]) -> dict
 def _say(result: dict[str, Any], path: Path) -> None:
     means = {row["name"]: row for row in result["candidates"]}
     chosen, default = means[result["champion"]], means[DEFAULT]
+    folds = f" of {result['folds']} folds each" if result["folds"] > 1 else ""
     against = "failed" if default["mean"] is None else f"{default['mean']:.4g} ± {default['std']:.2g}"
     closing(
         f"champion: {result['champion']}, {result['metric']} {chosen['mean']:.4g} ± {chosen['std']:.2g} over "
-        f"{len(result['seeds'])} fresh seeds (default: {against})",
+        f"{len(result['seeds'])} fresh seeds{folds} (default: {against})",
         path,
         "`dvc repro` (or `python -m trimtab.stages.evaluate`) opens the test set for it, once",
     )

@@ -99,6 +99,7 @@ def export(directory: Path, cfg: DictConfig) -> dict[str, Any]:
         "direction": found.direction,
         "sampler": cfg.hydra.runtime.choices["hydra/sweeper/sampler"],
         "seed": cfg.seed,
+        "folds": cfg.validation.folds,
         "together": found.attributes["pieces"]["configuration"]["engine.size"] > 1,
         "counts": dict(Counter(t.state.name for t in found.finished)),
         "best": _point(found.best),
@@ -134,14 +135,16 @@ def _estimate(cfg: DictConfig) -> str:
     from trimtab.stages import unpack
     from trimtab.trial.train import train
 
-    data = load_prepared(Paths.here().prepared)
+    data = load_prepared(Paths.here().prepared, unpack.each_fold(cfg)[0])
     recipe = replace(unpack.recipe(cfg), epochs=1)
     warm = [train(recipe, data.train, data.val, data.problem, cfg.seed, unpack.device(cfg)) for _ in range(3)]
     epoch_s, steps = min(r.seconds for r in warm), warm[0].steps
-    total_s = epoch_s * cfg.training.epochs * cfg.budget.trials / cfg.sweep.workers
+    trainings = cfg.budget.trials * cfg.validation.folds
+    total_s = epoch_s * cfg.training.epochs * trainings / cfg.sweep.workers
+    each = f" on {cfg.validation.folds} folds" if cfg.validation.folds > 1 else ""
     return (
         f"one epoch of the baseline ({steps:,} steps) takes {epoch_s:.2f} s here: about {total_s:.0f} s for "
-        f"{cfg.budget.trials} trials of {cfg.training.epochs} epochs ({steps * cfg.training.epochs:,} steps) on "
+        f"{cfg.budget.trials} trials{each} of {cfg.training.epochs} epochs ({steps * cfg.training.epochs:,} steps) on "
         f"{cfg.sweep.workers} workers; larger networks take longer, early stopping makes it less"
     )
 
@@ -153,11 +156,12 @@ def _point(trial: Any) -> dict[str, Any] | None:
 def _say(facts: dict[str, Any]) -> None:
     best, baseline, counts = facts["best"], facts["baseline"], facts["counts"]
     against = f"; baseline {baseline['value']:.4g}" if baseline and baseline["value"] is not None else ""
+    folds = f" of {facts['folds']} folds" if facts["folds"] > 1 else ""
     words = {"PRUNED": "pruned", "FAIL": "failed"}
     failed = "".join(f", {counts[state]} {word}" for state, word in words.items() if state in counts)
     closing(
         f"best {facts['metric']} {best['value']:.4g} in trial {best['number']}{against} "
-        f"({sum(counts.values())} trials{failed})",
+        f"({sum(counts.values())} trials{folds}{failed})",
         Paths.here().stage("sweep") / "trials.csv",
         "`dvc repro` (or `make repro`) confirms, tests and explains; `make ui` compares the runs",
     )

@@ -29,6 +29,11 @@ OWN_TRAINING = (
 
 def task(cfg: DictConfig) -> float:
     """Trains the configured recipe once and returns its objective; below a study or alone."""
+    return trained(cfg, Path(HydraConfig.get().runtime.output_dir))
+
+
+def trained(cfg: DictConfig, folder: Path) -> float:
+    """`task`, with its files in this folder."""
     # Heavy imports wait until a trial really runs: `--help` and errors of the configuration are quick.
     from trimtab.stages import unpack
     from trimtab.trial.checkpoint import Kept
@@ -36,7 +41,6 @@ def task(cfg: DictConfig) -> float:
 
     recipe, device = unpack.recipe(cfg), unpack.device(cfg)
     data = of_the_study(cfg)
-    folder = Path(HydraConfig.get().runtime.output_dir)
     with mlflow_run(cfg, folder) as run:
 
         def on_epoch(epoch: int, row: Mapping[str, float]) -> None:
@@ -47,7 +51,7 @@ def task(cfg: DictConfig) -> float:
         kept = Kept.of(trimtab.checkpoint_dir(), folder if below_a_study() else None)
         result = train(recipe, data.train, data.val, data.problem, cfg.seed, device, on_epoch, kept)
         save_result(folder, result)
-        run.file(folder / ".hydra" / "config.yaml")  # as Hydra wrote it: dumping it again costs 15 ms
+        run.file(Path(HydraConfig.get().runtime.output_dir) / ".hydra" / "config.yaml")  # dumping it costs 15 ms
         run.write(summary(result), tags={"state": "complete"})
     return result.value
 
@@ -63,14 +67,15 @@ task.population = population  # type: ignore[attr-defined]  # what the sweeper l
 
 
 def of_the_study(cfg: DictConfig) -> "Prepared":
-    """The prepared data, which must be the study's.
+    """The prepared data, or the configuration's fold of them, which must be the study's.
 
     Raises:
         Outage: they are others by now.
     """
     from trimtab.data.prepared import load_prepared
+    from trimtab.stages import unpack
 
-    data = load_prepared(Paths.here().prepared)
+    data = load_prepared(Paths.here().prepared, unpack.fold(cfg))
     if data.data_hash != cfg.data.hash:
         raise Outage(
             f"the study is on data {cfg.data.hash[:12]}, but results/prepare now holds {data.data_hash[:12]}: somebody "
@@ -94,11 +99,12 @@ def mlflow_run(cfg: DictConfig, folder: Path) -> AbstractContextManager["RunWrit
     if below_a_study() and (study := Path(hydra.sweep.dir) / "mlflow.json").exists():
         parent = Parent(**read_json(study))
         return trial_run(cfg, hydra.job.num, hydra.runtime.choices, parent, again)
+    name = folder.relative_to(Path(HydraConfig.get().runtime.output_dir).parent).as_posix()
     return opened_run(
         unpack.tracking(cfg.tracking),
         cfg.data.name,
-        folder.name,
-        {"run": folder.name},
+        name,
+        {"run": name},
         tags={"role": "single", "git_commit": unpack.git_commit(), "data_hash": cfg.data.hash, "seed": str(cfg.seed)},
         params=unpack.knobs(cfg, hydra.runtime.choices),
     )
@@ -112,15 +118,17 @@ def below_a_study() -> bool:
 def trial_run(
     cfg: DictConfig, number: int, choices: Mapping[str, str], parent: "Parent", started_before: bool
 ) -> AbstractContextManager["RunWriter"]:
-    """The MLflow run of trial `number`, below its study's."""
+    """The MLflow run of trial `number`, or of one of its folds, below its study's."""
     from trimtab.stages import unpack
     from trimtab.tracking.runs import opened_run
 
+    fold = unpack.fold(cfg)
     return opened_run(
         unpack.tracking(cfg.tracking),
         cfg.data.name,
-        f"trial {number}",
-        {"trial": str(number), "seed": str(cfg.seed)},  # a configuration may run on several seeds
+        f"trial {number}" + (f", fold {fold.number}" if fold else ""),
+        # A configuration may run on several seeds or folds.
+        {"trial": str(number), "seed": str(cfg.seed), **({"fold": str(fold.number)} if fold else {})},
         tags={"role": "baseline" if number == 0 else "trial", "state": "running"},
         params=unpack.knobs(cfg, choices),
         parent=parent,
@@ -146,7 +154,7 @@ def summary(result: "TrialResult") -> dict[str, float]:
 
 def single(cfg: DictConfig) -> None:
     """One trial typed by hand, with its three closing lines."""
-    from trimtab.data.prepared import load_prepared
+    from trimtab.data.prepared import check_folds, load_prepared
     from trimtab.stages import unpack
     from trimtab.stages.closing import closing, require_prepared
     from trimtab.trial.train import check
@@ -154,15 +162,34 @@ def single(cfg: DictConfig) -> None:
     require_prepared(cfg)
     if not check(unpack.recipe(cfg), load_prepared(Paths.here().prepared).problem, unpack.device(cfg)):
         print(OWN_TRAINING)
-    value = task(cfg)
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    folder, folds = Path(HydraConfig.get().runtime.output_dir), unpack.each_fold(cfg)
+    check_folds(Paths.here().prepared, folds)
+    said = _alone(cfg, folder) if len(folds) == 1 else _on_each(cfg, folder, len(folds))
+    closing(said, folder, "`make ui` to see its curves, or `make sweep` to tune it")
+
+
+def _alone(cfg: DictConfig, folder: Path) -> str:
+    """Trains once; what there is to say of it."""
+    value = trained(cfg, folder)
     found = read_json(folder / "result.json")
-    closing(
+    return (
         f"{cfg.objective.metric} = {value:.4g} at the best epoch, {found['best_epoch']} of {found['epochs']} "
-        f"({found['steps']:,} steps of {found['batch_size']:,} rows; validation; data {cfg.data.name})",
-        folder,
-        "`make ui` to see its curves, or `make sweep` to tune it",
+        f"({found['steps']:,} steps of {found['batch_size']:,} rows; validation; data {cfg.data.name})"
     )
+
+
+def _on_each(cfg: DictConfig, folder: Path, folds: int) -> str:
+    """Trains on every fold, each in a folder of its own; the mean and the values."""
+    from statistics import fmean
+
+    values = []
+    for number in range(folds):
+        cfg.validation.fold = number
+        own = folder / f"fold-{number}"
+        own.mkdir()
+        values.append(trained(cfg, own))
+    each = ", ".join(f"{value:.4g}" for value in values)
+    return f"{cfg.objective.metric} = {fmean(values):.4g}, the mean of {folds} folds: {each} (data {cfg.data.name})"
 
 
 def _say(directory: Path) -> None:

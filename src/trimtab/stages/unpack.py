@@ -16,6 +16,7 @@ from trimtab.paths import Paths
 from trimtab.tracking.runs import Settings
 
 if TYPE_CHECKING:
+    from trimtab.data.folds import Fold
     from trimtab.trial.train import Device, Recipe
 
 # What makes a result, and what each setting is called in MLflow.
@@ -76,6 +77,35 @@ def _device(cfg: DictConfig) -> dict[str, Any]:
     return {k: v for k, v in plain(cfg.engine).items() if k != "size"}
 
 
+def fold(cfg: DictConfig) -> "Fold | None":
+    """What validates; None is the split's own validation part.
+
+    Raises:
+        ConfigError: there is no such fold.
+    """
+    from trimtab.data.folds import Fold
+
+    given = cfg.validation
+    if given.fold is None and given.folds == 1:
+        return None
+    if given.fold is None or given.folds == 1:
+        raise ConfigError(
+            f"validation.folds={given.folds} and validation.fold={'null' if given.fold is None else given.fold} do not "
+            "go together: one part to validate on has no folds, and one training validates on one fold; set "
+            "validation.fold=null, or validation.folds to at least 2"
+        )
+    return Fold(given.fold, given.folds)
+
+
+def each_fold(cfg: DictConfig) -> "list[Fold | None]":
+    """What a configuration is validated on, one after the other: all folds unless one is named."""
+    from trimtab.data.folds import Fold
+
+    if cfg.validation.fold is None and cfg.validation.folds > 1:
+        return [Fold(number, cfg.validation.folds) for number in range(cfg.validation.folds)]
+    return [fold(cfg)]
+
+
 def tracking(node: Mapping[str, Any]) -> Settings:
     """conf/tracking as plain values."""
     return Settings(**{k: node[k] for k in Settings.__dataclass_fields__})
@@ -93,7 +123,7 @@ def recipe_config(cfg: DictConfig) -> dict[str, Any]:
 
 def fixed(cfg: DictConfig) -> str:
     """Names what all trials of a study share; `select` holds a study to it."""
-    return identity([recipe_config(cfg), cfg.data.hash])
+    return identity([recipe_config(cfg), cfg.data.hash, plain(cfg.validation)])
 
 
 def identity(content: Any) -> str:

@@ -38,7 +38,7 @@ class Orders:
     Attributes:
         rule: ends the trial early; None lets it run.
         stretch: how often it has paused before; None where the rule ends trials rather than pausing them.
-        repeats: the seeds that it runs on; None if its configuration holds the only one.
+        repeats: the seeds or folds that it runs on; None if its configuration holds the only one.
         seed: the trial's own.
     """
 

@@ -115,6 +115,7 @@ def _study(sweeper: Mapping[str, Any]) -> dict[str, Any]:
     """Under `async` there is no lag."""
     kept = {k: sweeper[k] for k in ("direction", "seed", "seed_key")}
     kept |= {"seeds": sweeper["seeds"]} if sweeper["seeds"] != 1 else {}
+    kept |= {k: sweeper[k] for k in ("folds", "fold_key")} if sweeper["folds"] != 1 else {}
     if sweeper["population"]["size"] > 1:
         kept |= {f"population.{k}": v for k, v in sweeper["population"].items() if k != "_target_"}
     return kept | ({"schedule": "async"} if sweeper["schedule"] == "async" else {"lag": sweeper["lag"]})

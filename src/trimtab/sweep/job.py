@@ -67,7 +67,7 @@ class Job:
         return replace(self, hydra=Singleton.get_state())
 
     def __call__(self, cfgs: Sequence[DictConfig], orders: Sequence[Orders]) -> list[Outcome]:
-        """Runs the task with each configuration, together or one after the other; where there are seeds, on each.
+        """Runs the task with each configuration, together or one by one; where there are seeds or folds, on each.
 
         Raises:
             Outage: something outside the trial failed.
@@ -83,7 +83,7 @@ class Job:
     def _alone(self, cfg: DictConfig, orders: Orders) -> Outcome:
         if (repeats := orders.repeats) is None:
             return self._once(cfg, orders)
-        return repeated(repeats, lambda i: self._once(*_on_seed(cfg, orders, repeats, i)))
+        return repeated(repeats, lambda i: self._once(*_nth(cfg, orders, repeats, i)))
 
     def _once(self, cfg: DictConfig, orders: Orders) -> Outcome:
         """One Hydra job."""
@@ -95,15 +95,15 @@ class Job:
                 return self._run(cfg, orders)
 
     def _together(self, cfgs: Sequence[DictConfig], orders: Sequence[Orders]) -> list[Outcome]:
-        """All trials at once; of a configuration on several seeds all seeds, whatever the first ones say."""
+        """All trials at once; of a configuration on several seeds or folds all of them, whatever the first ones say."""
         jobs: list[tuple[DictConfig, Orders]] = []
         places: list[list[int]] = []
         for cfg, order in zip(cfgs, orders, strict=True):
-            seeds = [(cfg, order)]
+            runs = [(cfg, order)]
             if (repeats := order.repeats) is not None:
-                seeds = [_on_seed(cfg, order, repeats, i) for i in range(len(repeats.seeds))]
-            places.append([*range(len(jobs), len(jobs) + len(seeds))])
-            jobs += seeds
+                runs = [_nth(cfg, order, repeats, i) for i in range(len(repeats.each))]
+            places.append([*range(len(jobs), len(jobs) + len(runs))])
+            jobs += runs
         outcomes = self._population(jobs)
         return [
             outcomes[at[0]] if order.repeats is None else repeated(order.repeats, lambda i, at=at: outcomes[at[i]])  # type: ignore[misc]
@@ -248,23 +248,24 @@ def _without_hydra(cfg: DictConfig) -> DictConfig:
     return copied
 
 
-def _on_seed(cfg: DictConfig, orders: Orders, repeats: Repeats, index: int) -> tuple[DictConfig, Orders]:
-    """Configuration and orders of a trial's seed; pruners compare trials by their first."""
+def _nth(cfg: DictConfig, orders: Orders, repeats: Repeats, index: int) -> tuple[DictConfig, Orders]:
+    """Configuration and orders of a trial's run on a seed or fold; pruners compare trials by their first."""
     if index == 0:
         return cfg, orders
-    return _seeded(cfg, repeats, index), replace(orders, rule=None, seed=repeats.seeds[index])
+    seed = repeats.each[index] if repeats.what == "seed" else orders.seed
+    return _changed(cfg, repeats, index), replace(orders, rule=None, seed=seed)
 
 
-def _seeded(cfg: DictConfig, repeats: Repeats, index: int) -> DictConfig:
-    """The configuration of a later seed, which has a folder of its own below its trial's."""
-    key, seed = repeats.key, repeats.seeds[index]
+def _changed(cfg: DictConfig, repeats: Repeats, index: int) -> DictConfig:
+    """The configuration of a later run, which has a folder of its own below its trial's."""
+    key, value = repeats.key, repeats.each[index]
     copied = copy.deepcopy(cfg)
-    OmegaConf.update(copied, key, seed)
-    OmegaConf.set_readonly(copied.hydra, False)  # the first seed's job has made it so
+    OmegaConf.update(copied, key, value)
+    OmegaConf.set_readonly(copied.hydra, False)  # the first run's job has made it so
     with open_dict(copied.hydra):
         others = [line for line in written(cfg.hydra.overrides.task) if not line.startswith(f"{key}=")]
-        copied.hydra.overrides.task = [*others, f"{key}={seed}"]
-        copied.hydra.sweep.subdir = f"{cfg.hydra.sweep.subdir}/seed-{index}"
+        copied.hydra.overrides.task = [*others, f"{key}={value}"]
+        copied.hydra.sweep.subdir = f"{cfg.hydra.sweep.subdir}/{repeats.what}-{index}"
     return copied
 
 

@@ -15,7 +15,7 @@ class Completed:
 
     Attributes:
         constraints: excess over its limit by name; feasible where none is above 0.
-        by_seed: the values whose mean it is, where a configuration runs on several seeds.
+        by_seed: the values whose mean it is, where a configuration runs on several seeds or folds.
     """
 
     values: tuple[float, ...]
@@ -51,7 +51,7 @@ class Pruned:
     Attributes:
         reason: one line.
         paused: it may be sent on later, from where it is.
-        by_seed: the values of the seeds that were run to their end.
+        by_seed: the values of the seeds or folds that were run to their end.
     """
 
     reason: str
@@ -64,7 +64,7 @@ class Pruned:
 
     @property
     def value(self) -> float | None:
-        """The mean over the seeds so far, else that of the last step, as in Optuna; None if there is no number."""
+        """The mean over the runs so far, else that of the last step, as in Optuna; None if there is no number."""
         if self.by_seed:
             return fmean(self.by_seed)
         value = self.reports[max(self.reports)] if self.reports else math.nan

@@ -45,6 +45,7 @@ def _further(settings: Settings) -> str:
     """What else there is to each trial."""
     found = f", up to {settings.population.size} together" if settings.population.size > 1 else ""
     found += f", each on {settings.seeds} seeds" if settings.seeds > 1 else ""
+    found += f", each on {settings.folds} folds" if settings.folds > 1 else ""
     if settings.pruner is not None and not settings.pruner.idle:
         pauses = ", which pauses" if getattr(settings.pruner, "pause", False) else ""
         found += f", pruner {type(settings.pruner).__name__.lower()}{pauses}"

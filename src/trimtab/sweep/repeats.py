@@ -1,4 +1,4 @@
-"""One configuration on several seeds, the same for all configurations; the hopeless are dropped in between."""
+"""One configuration on several seeds or folds, the same for all; the hopeless are dropped in between."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -7,55 +7,59 @@ from statistics import fmean, stdev
 from typing import Any
 
 from trimtab.sweep.outcome import Completed, Failed, Outcome, Pruned
+from trimtab.sweep.settings import What
 
 WILCOXON_FROM = 4
-"""Seeds from which on Wilcoxon's test decides: with fewer its smallest p is 1/8."""
+"""Runs from which on Wilcoxon's test decides: with fewer its smallest p is 1/8."""
 DOUBT = 0.1
-"""Largest p of Wilcoxon's test that is beyond doubt; 1/16 is the smallest at four seeds."""
+"""Largest p of Wilcoxon's test that is beyond doubt; 1/16 is the smallest at four runs."""
 EARLY_DOUBT = 0.01
-"""The same of the t-test on two or three seeds, which leans on an assumption."""
+"""The same of the t-test on two or three runs, which leans on an assumption."""
 
 
 @dataclass(frozen=True)
 class Repeats:
-    """What a trial on several seeds takes along to its worker.
+    """What a trial on several seeds or folds takes along to its worker.
 
     Attributes:
-        key: dotted key of the configuration that takes the seed.
-        seeds: in this order.
+        key: dotted key of the configuration that differs from run to run.
+        each: what it is set to, in this order.
         rival: number of the best configuration seen, by which this one is measured; None if there is none.
-        values: the rival's, by seed.
+        values: the rival's, by run.
         sign: 1 if small values are good, else -1.
+        what: what the key takes.
     """
 
     key: str
-    seeds: tuple[int, ...]
+    each: tuple[int, ...]
     rival: int | None = None
     values: tuple[float, ...] = ()
     sign: int = 1
+    what: What = "seed"
 
     def verdict(self, values: Sequence[float]) -> str:
-        """Why a configuration with these values on the first seeds is dropped; empty if it goes on."""
-        if self.rival is None or len(values) >= len(self.seeds):
+        """Why a configuration with these values in the first runs is dropped; empty if it goes on."""
+        if self.rival is None or len(values) >= len(self.each):
             return ""
         p = p_worse([self.sign * (own - other) for own, other in zip(values, self.values, strict=False)])
         if p > (DOUBT if len(values) >= WILCOXON_FROM else EARLY_DOUBT):
             return ""
-        return f"dropped after {len(values)} of {len(self.seeds)} seeds: worse than trial {self.rival} (p = {p:.2g})"
+        of = f"{len(values)} of {len(self.each)} {self.what}s"
+        return f"dropped after {of}: worse than trial {self.rival} (p = {p:.2g})"
 
 
 def repeated(repeats: Repeats, run: Callable[[int], Outcome]) -> Outcome:
-    """The outcome of a configuration over its seeds: the mean; reports and facts are those of the first seed.
+    """The outcome of a configuration over its runs: the mean; reports and facts are those of the first.
 
     Args:
-        repeats: seeds and rival.
-        run: runs the seed of an index, counted from 0.
+        repeats: seeds or folds, and rival.
+        run: the outcome of the run of an index, counted from 0.
     """
     done: list[Completed] = []
-    for index, seed in enumerate(repeats.seeds):
+    for index, value in enumerate(repeats.each):
         outcome = run(index)
         if not isinstance(outcome, Completed):
-            return _cut(outcome, seed, done)
+            return _cut(outcome, f"{repeats.what} {value}", done)
         done.append(outcome)
         if reason := repeats.verdict([d.values[0] for d in done]):
             return Pruned(reason, **_common(done))
@@ -104,16 +108,16 @@ def _either(ways: Mapping[int, int], rank: int) -> dict[int, int]:
     return both
 
 
-def _cut(outcome: Pruned | Failed, seed: int, done: Sequence[Completed]) -> Outcome:
-    """One seed without a value leaves the configuration without one."""
+def _cut(outcome: Pruned | Failed, which: str, done: Sequence[Completed]) -> Outcome:
+    """One run without a value leaves the configuration without one."""
     if not done:
         return outcome
     common = _common(done)
     common["seconds"] = sum(d.seconds for d in done) + outcome.seconds
     if isinstance(outcome, Pruned):
-        return Pruned(f"seed {seed}: {outcome.reason}", **common)
+        return Pruned(f"{which}: {outcome.reason}", **common)
     common = {name: common[name] for name in ("reports", "facts", "seconds")}
-    return replace(outcome, reason=f"seed {seed}: {outcome.reason}", **common)
+    return replace(outcome, reason=f"{which}: {outcome.reason}", **common)
 
 
 def _common(done: Sequence[Completed]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trimtab.sweep.samplers import Sampler
 
 Direction = Literal["minimize", "maximize"]
+What = Literal["seed", "fold"]
 _ALONE = Together()
 
 
@@ -32,6 +33,8 @@ class Settings:
         seed: the study's seed; another seed is another study.
         seed_key: dotted key of the configuration that each trial's own seed is put into.
         seeds: how many seeds, the same for all, each configuration is run on; its value is their mean.
+        fold_key: dotted key of the configuration that takes the number of a fold, counted from 0.
+        folds: how many folds each configuration is run on, all with the trial's own seed; its value is their mean.
         baseline: whether trial 0 runs without swept overrides.
         params: knobs, in Hydra's override grammar or as `{values, role, when}`.
         try_first: points to run after the baseline and before the sampler is asked: mappings from knobs to values.
@@ -68,6 +71,8 @@ class Settings:
     seed: int = 0
     seed_key: str | None = None
     seeds: int = 1
+    fold_key: str | None = None
+    folds: int = 1
     baseline: bool = True
     params: Any = field(default_factory=dict)
     try_first: Any = ()
@@ -93,7 +98,7 @@ class Settings:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("n_trials", "n_jobs", "lag", "seeds", "max_starts"):
+        for name in ("n_trials", "n_jobs", "lag", "seeds", "folds", "max_starts"):
             if getattr(self, name) <= 0:
                 raise SweepError(
                     f"hydra.sweeper.{name} must be positive but is {getattr(self, name)}; set it to 1 or more"
@@ -113,8 +118,8 @@ class Settings:
                     "a pruner compares one objective, but hydra.sweeper.direction names "
                     f"{len(self.directions)}; take hydra/sweeper/pruner=none"
                 )
-        if self.seeds > 1:
-            self._check_seeds()
+        if self.repeated is not None:
+            self._check_repeats(self.repeated)
         if self.population.size > 1 and self.timeout_s is not None:
             raise SweepError(
                 "hydra.sweeper.timeout_s is kept for trials that run alone, but hydra.sweeper.population.size is "
@@ -134,21 +139,34 @@ class Settings:
                 "leave target null"
             )
 
-    def _check_seeds(self) -> None:
-        if self.seed_key is None:
+    def _check_repeats(self, what: What) -> None:
+        given = f"hydra.sweeper.{what}s={getattr(self, f'{what}s')}"
+        if self.seeds > 1 and self.folds > 1:
             raise SweepError(
-                f"hydra.sweeper.seeds={self.seeds} needs the key of the configuration that takes a seed; set "
-                "hydra.sweeper.seed_key to it"
+                f"a configuration is run on several seeds or on several folds, but hydra.sweeper.seeds is {self.seeds} "
+                f"and hydra.sweeper.folds {self.folds}; set one of them to 1"
+            )
+        if getattr(self, f"{what}_key") is None:
+            raise SweepError(
+                f"{given} needs the key of the configuration that takes a {what}; set hydra.sweeper.{what}_key to it"
             )
         if len(self.directions) > 1:
             raise SweepError(
-                f"hydra.sweeper.seeds={self.seeds} takes the mean of one objective, but hydra.sweeper.direction names "
-                f"{len(self.directions)}; take seeds=1"
+                f"{given} takes the mean of one objective, but hydra.sweeper.direction names "
+                f"{len(self.directions)}; take {what}s=1"
             )
         if getattr(self.pruner, "pause", False):
             raise SweepError(
-                "a trial that pauses runs on one seed; set hydra.sweeper.pruner.pause=false or hydra.sweeper.seeds=1"
+                f"a trial that pauses runs on one {what}; set hydra.sweeper.pruner.pause=false or "
+                f"hydra.sweeper.{what}s=1"
             )
+
+    @property
+    def repeated(self) -> What | None:
+        """What each configuration is run on several of."""
+        if self.seeds > 1:
+            return "seed"
+        return "fold" if self.folds > 1 else None
 
     @property
     def sampler_seed(self) -> int:

@@ -51,6 +51,11 @@ class Study:
         return attributes
 
     @property
+    def repeated(self) -> str:
+        """What configurations run on several of, if they do: seed or fold."""
+        return "fold" if "folds" in self.attributes.get("pieces", {}).get("study", {}) else "seed"
+
+    @property
     def trials(self) -> list[FrozenTrial]:
         """All trials in order of number; not to be changed, as all lists here."""
         return self._index.trials
@@ -141,7 +146,7 @@ def facts(trial: FrozenTrial) -> dict[str, Value]:
 
 
 def by_seed(trial: FrozenTrial) -> tuple[float, ...]:
-    """The values whose mean the trial has, where configurations run on several seeds."""
+    """The values whose mean the trial has, where configurations run on several seeds or folds."""
     return tuple(trial.user_attrs.get("by_seed", ()))
 
 

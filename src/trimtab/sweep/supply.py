@@ -2,6 +2,7 @@
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import count, islice
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -42,6 +43,7 @@ class Supply:
         self._looked: list[FrozenTrial] = []
         self._rival: FrozenTrial | None = None
         self._seeds = tuple(derive(settings.seed, i, "common") for i in range(settings.seeds))
+        self._repeated = settings.repeated
         self._orders: dict[int, Orders] = {}
         self._ready: deque[list[FrozenTrial]] = deque()
         self._asked: deque[list[FrozenTrial]] = deque()
@@ -126,7 +128,8 @@ class Supply:
         swept = self._point(trial.number).overrides if given else self._plan.space.overrides(trial.params)
         key = self._settings.seed_key
         seed = [f"{key}={trial.user_attrs['seed']}"] if key else []
-        return [*self._plan.fixed, *swept, *seed]
+        fold = [f"{self._settings.fold_key}=0"] if self._repeated == "fold" else []
+        return [*self._plan.fixed, *swept, *seed, *fold]
 
     def _look(self, horizon: int) -> bool:
         """Whether the turns below have ended; takes in what has happened there, and no more."""
@@ -170,7 +173,7 @@ class Supply:
     def _take_in(self, trial: FrozenTrial) -> None:
         self._view.tell(trial)
         self._history.learn(trial)
-        if trial.state == TrialState.COMPLETE and self._settings.seeds > 1:
+        if trial.state == TrialState.COMPLETE and self._repeated:
             self._rival = min(trial, self._rival or trial, key=self._journal.index.rank)
         self._looked.append(trial)
         self.budget.look(self._looked)
@@ -257,14 +260,16 @@ class Supply:
         self._orders[number] = Orders(rule, stretch, self._repeats(spared), trial.user_attrs["seed"])
 
     def _repeats(self, spared: bool) -> Repeats | None:
-        """The seeds of a configuration, with what it must not be hopelessly worse than."""
-        if self._settings.seeds == 1:
+        """The seeds or folds of a configuration, with what it must not be hopelessly worse than."""
+        if self._repeated is None:
             return None
-        key = str(self._settings.seed_key)
+        repeats = Repeats(str(self._settings.seed_key), self._seeds)
+        if self._repeated == "fold":
+            repeats = Repeats(str(self._settings.fold_key), tuple(range(self._settings.folds)), what="fold")
         if spared or self._rival is None:
-            return Repeats(key, self._seeds)
+            return repeats
         sign = -1 if self._settings.directions[0] == "maximize" else 1
-        return Repeats(key, self._seeds, self._rival.number, by_seed(self._rival), sign)
+        return replace(repeats, rival=self._rival.number, values=by_seed(self._rival), sign=sign)
 
     def _is_baseline(self, number: int) -> bool:
         return number == 0 and self._settings.baseline

@@ -115,10 +115,11 @@ def prepare(settings: Settings, arguments: Sequence[str], context: HydraContext,
         wishes, composer, plain(settings.try_first), settings.custom_search_space, baseline=settings.baseline
     )
     refuse_misfit(settings.sampler, planned.space, len(settings.directions), warm=settings.warm_start is not None)
-    if settings.seed_key:
-        check_key(settings.seed_key, planned.baseline, "hydra.sweeper.seed_key")
-        if settings.seed_key in planned.space.names:
-            raise SweepError(f"{settings.seed_key!r} is both a knob and hydra.sweeper.seed_key")
+    for name, key in (("seed_key", settings.seed_key), ("fold_key", settings.fold_key)):
+        if key:
+            check_key(key, planned.baseline, f"hydra.sweeper.{name}")
+            if key in planned.space.names:
+                raise SweepError(f"{key!r} is both a knob and hydra.sweeper.{name}")
     total, workers = _total(settings, planned), _workers(settings)
     directory = Path(str(master.hydra.sweep.dir))
     made = pieces(planned, plain(master.hydra.sweeper))

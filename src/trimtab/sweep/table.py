@@ -18,15 +18,15 @@ def table(study: Study) -> list[Row]:
     """A row of text cells per finished trial, sorted by number.
 
     Columns: number, state, value (values.0, values.1, … of several objectives), what tasks recorded,
-    constraint.<name>, by_seed.<i>, seed (the first of several), params.<knob>; empty where a trial has none. A pruned
-    trial's value is its last report, or the mean over its seeds so far.
+    constraint.<name>, by_seed.<i> or by_fold.<i>, seed (the first of several), params.<knob>; empty where a trial has
+    none. A pruned trial's value is its last report, or the mean over its seeds or folds so far.
     """
     trials = study.finished
     recorded = sorted({name for t in trials for name in facts(t)})
     limited = sorted({name for t in trials for name in t.constraints})
-    seeds = max((len(by_seed(t)) for t in trials), default=0)
+    parts = [f"by_{study.repeated}.{i}" for i in range(max((len(by_seed(t)) for t in trials), default=0))]
     knobs = sorted({name for t in trials for name in params(t)})
-    return [_row(t, _objectives(study), recorded, limited, seeds, knobs) for t in trials]
+    return [_row(t, _objectives(study), recorded, limited, parts, knobs) for t in trials]
 
 
 def write_table(study: Study, path: Path) -> None:
@@ -75,7 +75,12 @@ def _objectives(study: Study) -> list[str]:
 
 
 def _row(
-    trial: FrozenTrial, objectives: list[str], recorded: list[str], limited: list[str], seeds: int, knobs: list[str]
+    trial: FrozenTrial,
+    objectives: list[str],
+    recorded: list[str],
+    limited: list[str],
+    parts: list[str],
+    knobs: list[str],
 ) -> Row:
     noted, chosen = facts(trial), params(trial)
     return {
@@ -84,7 +89,7 @@ def _row(
         **dict(zip(objectives, map(repr, trial.values) if trial.values else [""] * len(objectives), strict=True)),
         **{name: _cell(noted, name) for name in recorded},
         **{f"constraint.{name}": _cell(dict(trial.constraints), name) for name in limited},
-        **{f"by_seed.{i}": _cell(dict(enumerate(by_seed(trial))), i) for i in range(seeds)},
+        **{name: _cell(dict(zip(parts, by_seed(trial), strict=False)), name) for name in parts},
         "seed": str(trial.user_attrs["seed"]),
         **{f"params.{name}": _cell(chosen, name) for name in knobs},
     }
