@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from benchmarks.projects import ROOT, python, throwaway_project
 from trimtab.paths import atomic
 from trimtab.population.members import Member, company
-from trimtab.sweep.executors import Processes, completed
+from trimtab.sweep.executors.local import Processes, completed
 from trimtab.trial.recipe import Recipe
 
 DATA = "mnist1d"

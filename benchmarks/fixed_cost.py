@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from benchmarks.projects import python, throwaway_project
-from trimtab.sweep.study import open_study
+from trimtab.sweep.store.study import open_study
 
 
 def per_trial_ms(root: Path, trials: int, sampler: str, tracking: str) -> tuple[float, float]:

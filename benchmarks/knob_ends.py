@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.projects import python, throwaway_project
-from trimtab.sweep.executors import Processes, completed
+from trimtab.sweep.executors.local import Processes, completed
 from trimtab.tools.knobs import EVERYTHING, Book, Setting, read
 
 DATA = "mnist1d"

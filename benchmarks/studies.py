@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.projects import python
-from trimtab.sweep.study import open_study
+from trimtab.sweep.store.study import open_study
 
 ENGINES = Path("conf") / "engine"
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from trimtab.sweep.study import open_study
+from trimtab.sweep.store.study import open_study
 
 APP = """
 import math, os, signal, time, hydra
@@ -34,7 +34,7 @@ def main(cfg):
 if __name__ == "__main__":
     last = int(os.environ.get("LAST_WRITE", "0"))
     if last:
-        from trimtab.sweep import journal
+        from trimtab.sweep.store import journal
         whole, count = journal._write_whole, 0
 
         def write(fd, data, start):

@@ -25,8 +25,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from benchmarks.trial_overhead import write_app
-from trimtab.sweep.study import open_study
-from trimtab.sweep.table import write_table
+from trimtab.sweep.store.study import open_study
+from trimtab.sweep.store.table import write_table
 from trimtab.tools import status
 
 LIMIT_MS, LIMIT_RATIO = 30.0, 1.5

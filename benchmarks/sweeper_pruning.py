@@ -37,7 +37,7 @@ from omegaconf import DictConfig
 import trimtab
 from benchmarks.curve_pool import Pool, load_pool
 from trimtab.errors import Diverged, SweepError
-from trimtab.sweep.study import open_study
+from trimtab.sweep.store.study import open_study
 
 CONFIG = """
 defaults:

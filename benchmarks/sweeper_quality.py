@@ -40,13 +40,14 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from benchmarks.curves import Row, draw
-from trimtab.sweep.covariance import CmaEs
-from trimtab.sweep.genetic import Genetic, Nsga2
-from trimtab.sweep.samplers import Gp, Random, Sampler, Tpe
+from trimtab.sweep.samplers.covariance import CmaEs
+from trimtab.sweep.samplers.genetic import Genetic, Nsga2
+from trimtab.sweep.samplers.optunas import Gp, Random, Tpe
+from trimtab.sweep.samplers.sampler import Sampler
+from trimtab.sweep.samplers.view import View
 from trimtab.sweep.settings import Direction
-from trimtab.sweep.space import Condition, Knob, Space, Value
-from trimtab.sweep.study import open_study
-from trimtab.sweep.view import View
+from trimtab.sweep.space.knobs import Condition, Knob, Space, Value
+from trimtab.sweep.store.study import open_study
 
 Point = Mapping[str, Value]
 SHOWN = (25, 50, 100, 200)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
-from trimtab.sweep.study import open_study
+from trimtab.sweep.store.study import open_study
 
 APP = """
 import time, random, hydra

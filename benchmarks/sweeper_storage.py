@@ -41,7 +41,7 @@ import trimtab
 from benchmarks.projects import ROOT
 from benchmarks.sweeper_kills import APP, CONFIG, command, complete, table
 from benchmarks.trial_overhead import write_app
-from trimtab.sweep import journal
+from trimtab.sweep.store import journal
 
 LIMIT = 1.05
 REPORTS = 10

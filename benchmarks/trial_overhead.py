@@ -19,9 +19,9 @@ from typing import Any
 from hydra import main as hydra_main
 from omegaconf import DictConfig
 
-from trimtab.sweep.compose import Composer
-from trimtab.sweep.job import Job
-from trimtab.sweep.journal import Journal
+from trimtab.sweep.jobs.job import Job
+from trimtab.sweep.space.compose import Composer
+from trimtab.sweep.store.journal import Journal
 from trimtab.sweep.supply import Supply
 
 CONFIG = """

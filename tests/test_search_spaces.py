@@ -17,9 +17,9 @@ from trimtab import config
 from trimtab.overrides import overrides
 from trimtab.paths import Paths
 from trimtab.stages.unpack import RECIPE
-from trimtab.sweep.check import Plan, plan
-from trimtab.sweep.compose import Composer, plain, written
-from trimtab.sweep.grammar import parse
+from trimtab.sweep.space.check import Plan, plan
+from trimtab.sweep.space.compose import Composer, plain, written
+from trimtab.sweep.space.grammar import parse
 
 FAMILIES = ("linear", "mlp", "cnn", "gru")
 SWEPT = "model=" + ",".join(FAMILIES)

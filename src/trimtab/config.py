@@ -91,7 +91,7 @@ def _space(model: str) -> str:
 
 def _study_folder(*, _root_: DictConfig) -> str:
     """`<data>-<model>-<fingerprint>`: the folder of the study that this configuration names."""
-    from trimtab.sweep.fingerprint import fingerprint
+    from trimtab.sweep.space.fingerprint import fingerprint
 
     model = OmegaConf.select(_root_, "hydra.runtime.choices.model")
     return f"{_root_.data.name}-{model}-{fingerprint(_root_)}"

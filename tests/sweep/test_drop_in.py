@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from trimtab.errors import SweepError
-from trimtab.sweep.study import open_study, params
+from trimtab.sweep.store.study import open_study, params
 
 SPHERE = """
 defaults:

@@ -13,7 +13,7 @@ import pytest
 from sweep_app import App, write_app
 
 from trimtab.errors import SweepError
-from trimtab.sweep.study import open_study
+from trimtab.sweep.store.study import open_study
 
 TRIALS = "hydra.sweeper.n_trials=14"
 EARLY = ["hydra.sweeper.sampler.n_startup_trials=2", "hydra.sweeper.lag=4"]  # so that few trials suffice to learn

@@ -13,9 +13,9 @@ from sweep_app import App
 
 import trimtab
 from trimtab.errors import SweepError
-from trimtab.sweep.pareto import join, layers
 from trimtab.sweep.settings import Direction
-from trimtab.sweep.study import open_study, reason
+from trimtab.sweep.store.pareto import join, layers
+from trimtab.sweep.store.study import open_study, reason
 
 Sweep = Callable[..., None]
 TWO = ["hydra.sweeper.direction=[minimize,maximize]", "hydra/sweeper/sampler=random"]

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 from sweep_app import App, objective, write_app
 
 from trimtab.errors import DiskError, Outage
-from trimtab.sweep.study import Study, open_study
+from trimtab.sweep.store.study import Study, open_study
 
 Sweep = Callable[..., None]
 TRIALS = "hydra.sweeper.n_trials=6"

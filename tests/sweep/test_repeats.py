@@ -20,7 +20,7 @@ from trimtab.errors import SweepError
 from trimtab.sweep.outcome import Completed, Failed, Outcome, Pruned
 from trimtab.sweep.repeats import Repeats, p_worse, repeated
 from trimtab.sweep.seeds import derive
-from trimtab.sweep.study import by_seed, open_study, reason
+from trimtab.sweep.store.study import by_seed, open_study, reason
 
 Sweep = Callable[..., None]
 FIVE = ["hydra.sweeper.seeds=5"]

@@ -19,9 +19,9 @@ from sweep_app import App, objective, write_app
 from test_kill import wait_for_trials
 
 from trimtab.errors import Diverged, SweepError
-from trimtab.sweep import machine
-from trimtab.sweep.memory import ran_out
-from trimtab.sweep.study import open_study, reason
+from trimtab.sweep.executors import machine
+from trimtab.sweep.executors.memory import ran_out
+from trimtab.sweep.store.study import open_study, reason
 
 Sweep = Callable[..., None]
 FEW = "hydra.sweeper.n_trials=4"

@@ -16,8 +16,8 @@ from sweep_app import App, objective
 
 import trimtab
 from trimtab.errors import ConfigError, Diverged, SweepError
-from trimtab.sweep.journal import Journal, lock
-from trimtab.sweep.study import Study, open_study, reason
+from trimtab.sweep.store.journal import Journal, lock
+from trimtab.sweep.store.study import Study, open_study, reason
 
 Sweep = Callable[..., None]
 FEW = "hydra.sweeper.n_trials=4"

@@ -13,9 +13,9 @@ from hydra.core.config_store import ConfigStore
 
 from hydra_plugins.trimtab_sweeper import config  # registers the options
 from trimtab.sweep.build import settings as build
-from trimtab.sweep.grammar import parse
-from trimtab.sweep.samplers import Sampler
-from trimtab.sweep.space import Space
+from trimtab.sweep.samplers.sampler import Sampler
+from trimtab.sweep.space.grammar import parse
+from trimtab.sweep.space.knobs import Space
 
 DOC = (Path(__file__).parents[2] / "docs" / "sweeper.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", DOC, re.DOTALL)

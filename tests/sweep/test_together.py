@@ -20,9 +20,9 @@ from together_app import population, train, write_together_app
 
 import trimtab
 from trimtab.errors import SweepError
-from trimtab.sweep.study import open_study, reason
+from trimtab.sweep.jobs.trial import Trial
+from trimtab.sweep.store.study import open_study, reason
 from trimtab.sweep.together import Together, Units
-from trimtab.sweep.trial import Trial
 
 Sweep = Callable[..., None]
 EARLY = "hydra.sweeper.sampler.n_startup_trials=5"  # so that few trials suffice to learn

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from sweep_app import App
 
 import trimtab
-from trimtab.sweep.trial import Trial
+from trimtab.sweep.jobs.trial import Trial
 
 CONFIG = """
 defaults: [{override hydra/sweeper: trimtab}, _self_]

@@ -66,7 +66,7 @@ class TrimtabSweeperConf:
 class AutoConf:
     """Chooses one of the others by budget, knobs and objectives, and says why. Take it if you don't want to choose."""
 
-    _target_: str = "trimtab.sweep.auto.Auto"
+    _target_: str = "trimtab.sweep.samplers.auto.Auto"
     seed: int | None = None
 
 
@@ -74,7 +74,7 @@ class AutoConf:
 class TpeConf:
     """Learns which regions are good. Take it by default: any kind of knob, conditions, several objectives."""
 
-    _target_: str = "trimtab.sweep.samplers.Tpe"
+    _target_: str = "trimtab.sweep.samplers.optunas.Tpe"
     n_startup_trials: int = 10
     n_ei_candidates: int = 24
     multivariate: bool = True
@@ -85,7 +85,7 @@ class TpeConf:
 class RandomConf:
     """Independent draws. Take it as the honest comparison, or for very many workers at once."""
 
-    _target_: str = "trimtab.sweep.samplers.Random"
+    _target_: str = "trimtab.sweep.samplers.optunas.Random"
     seed: int | None = None
 
 
@@ -93,7 +93,7 @@ class RandomConf:
 class GridConf:
     """Every point once, in an order shuffled by the seed. Take it for a few discrete knobs that you want whole."""
 
-    _target_: str = "trimtab.sweep.designs.Grid"
+    _target_: str = "trimtab.sweep.samplers.designs.Grid"
     seed: int | None = None
 
 
@@ -101,7 +101,7 @@ class GridConf:
 class SobolConf:
     """Spreads evenly where random clumps. Take it for few trials, to see a space, or to learn from it later."""
 
-    _target_: str = "trimtab.sweep.designs.Sobol"
+    _target_: str = "trimtab.sweep.samplers.designs.Sobol"
     seed: int | None = None
 
 
@@ -109,7 +109,7 @@ class SobolConf:
 class GpConf:
     """A Gaussian process. Take it for costly trials: up to some 200, few knobs, no conditions; ≈ 0.5 s a proposal."""
 
-    _target_: str = "trimtab.sweep.samplers.Gp"
+    _target_: str = "trimtab.sweep.samplers.optunas.Gp"
     n_startup_trials: int = 10
     deterministic_objective: bool = False
     seed: int | None = None
@@ -119,7 +119,7 @@ class GpConf:
 class CmaEsConf:
     """Moves a normal distribution. Take it for numbers only (5 to 100 knobs) and hundreds of trials or more."""
 
-    _target_: str = "trimtab.sweep.covariance.CmaEs"
+    _target_: str = "trimtab.sweep.samplers.covariance.CmaEs"
     popsize: int | None = None
     with_margin: bool = False
     n_startup_trials: int = 1
@@ -130,7 +130,7 @@ class CmaEsConf:
 class GeneticConf:
     """Children of good trials. Take it for a thousand trials or more with choices and conditions."""
 
-    _target_: str = "trimtab.sweep.genetic.Genetic"
+    _target_: str = "trimtab.sweep.samplers.genetic.Genetic"
     population_size: int = 32
     mutation_prob: float | None = None
     crossover_prob: float = 0.9
@@ -142,7 +142,7 @@ class GeneticConf:
 class Nsga2Conf:
     """Children of a Pareto front. Take it for several objectives and hundreds of trials or more."""
 
-    _target_: str = "trimtab.sweep.genetic.Nsga2"
+    _target_: str = "trimtab.sweep.samplers.genetic.Nsga2"
     population_size: int = 50
     mutation_prob: float | None = None
     crossover_prob: float = 0.9
@@ -154,14 +154,14 @@ class Nsga2Conf:
 class NeverConf:
     """No pruning: every trial runs to its end. Take it where trials are short or report nothing."""
 
-    _target_: str = "trimtab.sweep.pruners.Never"
+    _target_: str = "trimtab.sweep.pruners.pruner.Never"
 
 
 @dataclass
 class MedianConf:
     """Ends what is worse than the median at the same step. Take it first: it spares about half and seldom errs."""
 
-    _target_: str = "trimtab.sweep.pruners.Median"
+    _target_: str = "trimtab.sweep.pruners.optunas.Median"
     startup_trials: int = 5
     warmup_steps: int = 0
     interval_steps: int = 1
@@ -172,7 +172,7 @@ class MedianConf:
 class PatientConf:
     """Ends what no longer improves, or lets another pruner (`wrapped`) end only that. Take it for noisy curves."""
 
-    _target_: str = "trimtab.sweep.pruners.Patient"
+    _target_: str = "trimtab.sweep.pruners.optunas.Patient"
     patience: int = 5
     min_delta: float = 0.0
     wrapped: Any = None
@@ -182,7 +182,7 @@ class PatientConf:
 class ThresholdConf:
     """Ends what leaves fixed limits, or reports NaN. Take it where you know what a hopeless value is."""
 
-    _target_: str = "trimtab.sweep.pruners.Threshold"
+    _target_: str = "trimtab.sweep.pruners.optunas.Threshold"
     lower: float | None = None
     upper: float | None = None
     warmup_steps: int = 0
@@ -193,7 +193,7 @@ class ThresholdConf:
 class AshaConf:
     """Lets the best 1/eta pass each rung. Take it for many trials whose early steps foretell the late ones."""
 
-    _target_: str = "trimtab.sweep.rungs.Asha"
+    _target_: str = "trimtab.sweep.pruners.rungs.Asha"
     min_step: int = 1
     max_step: int | None = None
     reduction_factor: int = 3
@@ -204,7 +204,7 @@ class AshaConf:
 class HyperbandConf:
     """ASHA with early and late first rungs. Take it if unsure that early steps foretell late ones."""
 
-    _target_: str = "trimtab.sweep.rungs.Hyperband"
+    _target_: str = "trimtab.sweep.pruners.rungs.Hyperband"
     min_step: int = 1
     max_step: int | None = None
     reduction_factor: int = 3
@@ -216,7 +216,7 @@ class HyperbandConf:
 class InlineConf:
     """Trials run one after another in the sweeper's own process."""
 
-    _target_: str = "trimtab.sweep.executors.Inline"
+    _target_: str = "trimtab.sweep.executors.local.Inline"
     _partial_: bool = True
 
 
@@ -224,7 +224,7 @@ class InlineConf:
 class ProcessesConf:
     """Trials run in `n_jobs` warm worker processes; one that dies costs its own trial only."""
 
-    _target_: str = "trimtab.sweep.executors.Processes"
+    _target_: str = "trimtab.sweep.executors.local.Processes"
     _partial_: bool = True
     threads: int | None = None
     preload: list[str] = field(default_factory=list)
@@ -234,7 +234,7 @@ class ProcessesConf:
 class RayConf:
     """Trials run as tasks of a ray cluster, or of one started here. Take it for a cluster that ray already runs on."""
 
-    _target_: str = "trimtab.sweep.on_ray.Ray"
+    _target_: str = "trimtab.sweep.executors.on_ray.Ray"
     _partial_: bool = True
     address: str | None = None
     cpus: float = 1
@@ -246,7 +246,7 @@ class RayConf:
 class SubmititConf:
     """Trials run as SLURM jobs of their own. Take it for trials of at least some minutes."""
 
-    _target_: str = "trimtab.sweep.on_submitit.Submitit"
+    _target_: str = "trimtab.sweep.executors.on_submitit.Submitit"
     _partial_: bool = True
     folder: str = "${hydra.sweep.dir}/.submitit"
     cluster: str = "slurm"

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from trimtab.paths import read_json, write_json
 from trimtab.stages import unpack
 from trimtab.stages.train import summary, trial_run
-from trimtab.sweep.study import Study, by_seed, reason
+from trimtab.sweep.store.study import Study, by_seed, reason
 from trimtab.tracking.runs import Experiment, Parent, experiment
 from trimtab.trial.result import load_result
 

@@ -16,7 +16,7 @@ from trimtab.population.members import Member, obstacle
 from trimtab.population.train import train_many
 from trimtab.stages import unpack
 from trimtab.stages.train import mlflow_run, of_the_study, summary
-from trimtab.sweep.trial import Trial
+from trimtab.sweep.jobs.trial import Trial
 from trimtab.tracking.runs import RunWriter
 from trimtab.trial.checkpoint import Kept
 from trimtab.trial.recorder import OnEpoch

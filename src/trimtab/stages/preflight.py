@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 from trimtab.errors import ConfigError
 from trimtab.paths import Paths
 from trimtab.stages.train import OWN_TRAINING
-from trimtab.sweep.executors import Processes, preloading
-from trimtab.sweep.worker import share
+from trimtab.sweep.executors.local import Processes, preloading
+from trimtab.sweep.executors.worker import share
 
 PRELOAD = ("trimtab.stages.population",)
 AUTO = "auto"

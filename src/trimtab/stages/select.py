@@ -24,7 +24,7 @@ from trimtab.selection.choose import Candidate, best_trials, champion, median_ep
 from trimtab.stages import unpack
 from trimtab.stages.closing import closing, progress, require_prepared
 from trimtab.stages.confirm import Confirmed, Training, confirm
-from trimtab.sweep.executors import Processes, WorkerDied, completed
+from trimtab.sweep.executors.local import Processes, WorkerDied, completed
 from trimtab.tracking.runs import Parent
 
 DEFAULT, CLASSIC = "default", "classic"

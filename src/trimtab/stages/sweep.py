@@ -16,7 +16,7 @@ from trimtab.stages.closing import closing
 from trimtab.stages.preflight import preflight, preload
 
 if TYPE_CHECKING:
-    from trimtab.sweep.study import Study
+    from trimtab.sweep.store.study import Study
 
 CURVES = 5  # trials whose learning curves the report shows, besides the baseline's
 
@@ -74,8 +74,8 @@ def export(directory: Path, cfg: DictConfig) -> dict[str, Any]:
     import pandas as pd
 
     from trimtab.stages import unpack
-    from trimtab.sweep.study import open_study
-    from trimtab.sweep.table import write_table
+    from trimtab.sweep.store.study import open_study
+    from trimtab.sweep.store.table import write_table
     from trimtab.trial.result import load_result
 
     out = Paths.here().stage("sweep")
@@ -115,7 +115,7 @@ def export(directory: Path, cfg: DictConfig) -> dict[str, Any]:
 
 def _write_company(found: "Study") -> None:
     """How large the stacks were that trials were trained in: beside the study, since a rerun may differ."""
-    from trimtab.sweep.study import facts
+    from trimtab.sweep.store.study import facts
 
     complete = [t for t in found.finished if t.state.name == "COMPLETE" and (found.folder(t) / "timing.json").is_file()]
     shared = [float(read_json(found.folder(t) / "timing.json").get("stack_epochs", 0.0)) for t in complete]

@@ -17,7 +17,7 @@ from trimtab.paths import Paths, read_json
 
 if TYPE_CHECKING:
     from trimtab.data.prepared import Prepared
-    from trimtab.sweep.trial import Trial
+    from trimtab.sweep.jobs.trial import Trial
     from trimtab.tracking.runs import Parent, RunWriter
     from trimtab.trial.train import TrialResult
 
@@ -195,7 +195,7 @@ def _on_each(cfg: DictConfig, folder: Path, folds: int) -> str:
 def _say(directory: Path) -> None:
     """The closing lines of a study typed by hand."""
     from trimtab.stages.closing import closing
-    from trimtab.sweep.study import open_study
+    from trimtab.sweep.store.study import open_study
 
     if (directory / "study.journal").exists() and (best := open_study(directory).best) is not None:
         found = f"best {best.value:.4g} in trial {best.number}"

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
-from trimtab.sweep.journal import Journal
-from trimtab.sweep.pareto import excess
 from trimtab.sweep.settings import Settings
+from trimtab.sweep.store.journal import Journal
+from trimtab.sweep.store.pareto import excess
 
 
 class Budget:

@@ -11,10 +11,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trimtab.errors import SweepError
-from trimtab.sweep.compose import plain
-from trimtab.sweep.designs import Grid, Sobol
-from trimtab.sweep.samplers import Foreign, Random, Sampler
+from trimtab.sweep.samplers.designs import Grid, Sobol
+from trimtab.sweep.samplers.optunas import Foreign, Random
+from trimtab.sweep.samplers.sampler import Sampler
 from trimtab.sweep.settings import Settings
+from trimtab.sweep.space.compose import plain
 
 OURS: Mapping[str, Any] = {
     # Made afresh per trial they would repeat their points.

@@ -5,7 +5,7 @@ import re
 from optuna.trial import FrozenTrial, TrialState
 
 from trimtab.errors import SweepError
-from trimtab.sweep.study import Study, reason
+from trimtab.sweep.store.study import Study, reason
 
 
 class FailureRate:

@@ -10,14 +10,14 @@ from omegaconf.errors import OmegaConfBaseException
 from optuna.trial import FrozenTrial
 
 from trimtab.errors import DiskError, SweepError
-from trimtab.sweep.checkpoints import drop
 from trimtab.sweep.context import Orders
-from trimtab.sweep.executors import Executor, TimedOut, WorkerDied
+from trimtab.sweep.executors.local import Executor, TimedOut, WorkerDied
+from trimtab.sweep.executors.memory import complaint
 from trimtab.sweep.interrupt import Interrupt
-from trimtab.sweep.journal import Journal
-from trimtab.sweep.memory import complaint
+from trimtab.sweep.jobs.checkpoints import drop
 from trimtab.sweep.outcome import Failed, Outcome, one_line
-from trimtab.sweep.study import Study
+from trimtab.sweep.store.journal import Journal
+from trimtab.sweep.store.study import Study
 from trimtab.sweep.supply import Supply
 from trimtab.sweep.turns import pauses
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from trimtab.errors import SweepError
 from trimtab.sweep.settings import Settings
-from trimtab.sweep.space import Space
-from trimtab.sweep.study import Study
+from trimtab.sweep.space.knobs import Space
+from trimtab.sweep.store.study import Study
 
 HEADER = ("knob", "kind", "values", "scale", "role", "only when")
 COUNTED = 100_000

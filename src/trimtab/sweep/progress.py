@@ -8,9 +8,9 @@ from typing import Any, Literal, Self
 
 from optuna.trial import FrozenTrial, TrialState
 
-from trimtab.sweep.pareto import join
 from trimtab.sweep.preview import duration
-from trimtab.sweep.study import Study, params, reason
+from trimtab.sweep.store.pareto import join
+from trimtab.sweep.store.study import Study, params, reason
 
 EVERY_S = 30.0
 LAST = 8

@@ -10,9 +10,9 @@ from trimtab.sweep.together import Together
 if TYPE_CHECKING:
     from optuna.study import StudyDirection
 
-    from trimtab.sweep.executors import Executor
-    from trimtab.sweep.pruners import Pruner
-    from trimtab.sweep.samplers import Sampler
+    from trimtab.sweep.executors.local import Executor
+    from trimtab.sweep.pruners.pruner import Pruner
+    from trimtab.sweep.samplers.sampler import Sampler
 
 Direction = Literal["minimize", "maximize"]
 What = Literal["seed", "fold"]

@@ -8,19 +8,19 @@ from itertools import count, islice
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from trimtab.sweep.budget import Budget
-from trimtab.sweep.check import Plan, Point
 from trimtab.sweep.context import Orders
-from trimtab.sweep.journal import Journal
 from trimtab.sweep.outcome import Failed, Outcome
-from trimtab.sweep.pruners import History, Never
+from trimtab.sweep.pruners.pruner import History, Never
 from trimtab.sweep.repeats import Repeats
-from trimtab.sweep.samplers import Proposal, Sampler
+from trimtab.sweep.samplers.sampler import Proposal, Sampler
+from trimtab.sweep.samplers.view import View
 from trimtab.sweep.seeds import derive
 from trimtab.sweep.settings import Settings
-from trimtab.sweep.space import Value
-from trimtab.sweep.study import by_seed
+from trimtab.sweep.space.check import Plan, Point
+from trimtab.sweep.space.knobs import Value
+from trimtab.sweep.store.journal import Journal
+from trimtab.sweep.store.study import by_seed
 from trimtab.sweep.turns import Turn, Turns, at_last_pause, pauses
-from trimtab.sweep.view import View
 
 ALONE_AFTER = 3
 """Starts without an end after which a trial runs without company, which it may have taken with it."""

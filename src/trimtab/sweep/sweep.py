@@ -14,30 +14,30 @@ from optuna.trial import FrozenTrial
 
 from trimtab.errors import SweepError, TrimtabError
 from trimtab.paths import write_text
-from trimtab.sweep.auto import Auto, Choice, choice, settle
-from trimtab.sweep.check import Plan, check_key, plan
-from trimtab.sweep.compose import Composer, plain
-from trimtab.sweep.database import FILE as STORED
-from trimtab.sweep.database import Claims, remember
-from trimtab.sweep.earlier import say_change, say_machine
-from trimtab.sweep.fingerprint import Pieces, digest, pieces, refuse_other
-from trimtab.sweep.grammar import parse
+from trimtab.sweep.executors.machine import machine
 from trimtab.sweep.interrupt import Interrupt
-from trimtab.sweep.job import Job
-from trimtab.sweep.journal import FILE, Journal, lock
+from trimtab.sweep.jobs.job import Job
 from trimtab.sweep.limits import AlikeFailures, FailureRate
 from trimtab.sweep.loop import Watcher, run_trials
-from trimtab.sweep.machine import machine
 from trimtab.sweep.outcome import one_line
 from trimtab.sweep.preview import preview
 from trimtab.sweep.progress import display
-from trimtab.sweep.samplers import refuse_misfit
+from trimtab.sweep.samplers.auto import Auto, Choice, choice, settle
+from trimtab.sweep.samplers.sampler import refuse_misfit
+from trimtab.sweep.samplers.warm import warm_trials
 from trimtab.sweep.settings import Settings
-from trimtab.sweep.study import Study, open_study
+from trimtab.sweep.space.check import Plan, check_key, plan
+from trimtab.sweep.space.compose import Composer, plain
+from trimtab.sweep.space.fingerprint import Pieces, digest, pieces, refuse_other
+from trimtab.sweep.space.grammar import parse
+from trimtab.sweep.store.database import FILE as STORED
+from trimtab.sweep.store.database import Claims, remember
+from trimtab.sweep.store.earlier import say_change, say_machine
+from trimtab.sweep.store.journal import FILE, Journal, lock
+from trimtab.sweep.store.study import Study, open_study
+from trimtab.sweep.store.table import write_best, write_front, write_table
+from trimtab.sweep.store.tidy import KeepBest
 from trimtab.sweep.supply import Supply
-from trimtab.sweep.table import write_best, write_front, write_table
-from trimtab.sweep.tidy import KeepBest
-from trimtab.sweep.warm import warm_trials
 
 log = logging.getLogger(__name__)
 INTERRUPTED = 130

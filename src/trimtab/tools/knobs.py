@@ -19,8 +19,8 @@ from trimtab import config
 from trimtab.errors import ConfigError
 from trimtab.paths import Paths, write_text
 from trimtab.stages.closing import closing
-from trimtab.sweep.grammar import parse
-from trimtab.sweep.space import Space, nearest
+from trimtab.sweep.space.grammar import parse
+from trimtab.sweep.space.knobs import Space, nearest
 
 TAGS = ("capacity", "speed", "generalisation", "stability")
 EVERYTHING = "all"

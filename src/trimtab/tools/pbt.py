@@ -82,7 +82,7 @@ def moving(cfg: DictConfig) -> list["Moving"]:
         ConfigError: there is none.
     """
     from trimtab.population.pbt import MOVABLE, Moving
-    from trimtab.sweep.grammar import parse
+    from trimtab.sweep.space.grammar import parse
 
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None  # a door is a Hydra application

@@ -13,11 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 from trimtab import config
 from trimtab.errors import SweepError
 from trimtab.paths import Paths
-from trimtab.sweep import database
-from trimtab.sweep.journal import FILE, LOCK
-from trimtab.sweep.machine import changes, machine
+from trimtab.sweep.executors.machine import changes, machine
 from trimtab.sweep.preview import columns, duration
-from trimtab.sweep.study import Study, open_stored, open_study, params
+from trimtab.sweep.store import database
+from trimtab.sweep.store.journal import FILE, LOCK
+from trimtab.sweep.store.study import Study, open_stored, open_study, params
 
 LAST = 50
 """Trials from which the pace is told."""

@@ -1,0 +1,1 @@
+"""Who proposes trials, and what they may know."""

@@ -1,0 +1,1 @@
+"""The study on disk: its journal, its tables, and how others read it."""
