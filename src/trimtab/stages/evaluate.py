@@ -3,8 +3,7 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,9 @@ from omegaconf import DictConfig
 from trimtab import config
 from trimtab.data.ledger import Look, looks, take_look
 from trimtab.data.seal import open_test, open_test_groups, test_fingerprint, test_source
-from trimtab.errors import Diverged, SweepError
+from trimtab.errors import SweepError
 from trimtab.paths import Paths, atomic, read_json, write_json
-from trimtab.stages.closing import closing, progress, require_prepared
+from trimtab.stages.closing import closing, require_prepared
 
 # torch, pandas and MLflow are imported where they are needed: most calls find nothing to do and end at once.
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from trimtab.data.arrays import Arrays, Problem
     from trimtab.data.preprocessing import Preprocessing
     from trimtab.selection.bootstrap import Comparison
 
@@ -113,6 +111,7 @@ def _evaluate(cfg: DictConfig, choice: dict[str, Any], look: Look, out: Outputs)
 
     from trimtab.data.prepared import load_frames
     from trimtab.data.preprocessing import Preprocessing
+    from trimtab.stages import contest
 
     paths = Paths.here()
     rows = pd.concat(load_frames(paths.prepared), ignore_index=True)
@@ -120,14 +119,14 @@ def _evaluate(cfg: DictConfig, choice: dict[str, Any], look: Look, out: Outputs)
     preprocessing = Preprocessing.load(paths.prepared / "preprocessing.joblib").refitted(rows)
     known = preprocessing.arrays(rows)
     seed = _seed(choice["id"])
-    networks = dict(_refits(choice, known, preprocessing.problem, seed))
-    references = _references(known, preprocessing.problem)
+    networks = dict(contest.refits(choice, known, preprocessing.problem, seed))
+    references = contest.references(known, preprocessing.problem)
 
     sealed_rows = open_test(paths.prepared)
     test = preprocessing.arrays(sealed_rows)
-    outputs = _outputs(networks, references, test, preprocessing.problem)
+    outputs = contest.answers(networks, references, test, preprocessing.problem)
     groups = _groups(paths.prepared)
-    found = _compare(outputs, test, preprocessing.problem, cfg.evaluate.resamples, groups)
+    found = contest.compare(outputs, test, preprocessing.problem, cfg.evaluate.resamples, groups)
 
     _write_model(out.model, choice, networks[CHAMPION], preprocessing)
     _write_predictions(out, preprocessing, sealed_rows, outputs)
@@ -160,95 +159,10 @@ def _seed(champion: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{champion}/evaluate".encode()).digest()[:4], "big")
 
 
-def _refits(
-    choice: dict[str, Any], known: "Arrays", problem: "Problem", seed: int
-) -> Iterator[tuple[str, "nn.Module"]]:
-    """Champion, default and overlays, each for its own best number of epochs on its own schedule's horizon.
-
-    One that diverges is left out, unless it is the champion.
-    """
-    from omegaconf import OmegaConf
-
-    from trimtab.stages import unpack
-    from trimtab.trial.train import refit
-
-    rows = {row["name"]: row for row in choice["candidates"]}
-    baselines = {name: row for name, row in rows.items() if name == "default" or not row["eligible"]}
-    wanted = {CHAMPION: rows[choice["champion"]], **baselines}
-    with progress("refit", len(wanted)) as advance:
-        for name, row in wanted.items():
-            if row["epochs"] is not None:  # None: it diverged on every seed
-                cfg = OmegaConf.create(row["config"])
-                recipe = replace(unpack.recipe(cfg), epochs=row["epochs"])
-                try:
-                    yield name, refit(recipe, known, problem, seed, unpack.device(cfg))
-                except Diverged:
-                    if name == CHAMPION:
-                        raise
-            advance(name)
-
-
-def _references(known: "Arrays", problem: "Problem") -> dict[str, Any]:
-    """scikit-learn's linear model and histogram gradient boosting with their defaults."""
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-    from sklearn.linear_model import LogisticRegression, Ridge
-
-    if problem.task == "regression":
-        models = {"ridge": Ridge(), "boosting": HistGradientBoostingRegressor(random_state=0)}
-    else:
-        weights = "balanced" if problem.class_weights else None
-        models = {
-            "logistic": LogisticRegression(max_iter=5000, class_weight=weights),
-            "boosting": HistGradientBoostingClassifier(random_state=0, class_weight=weights),
-        }
-    with progress("references", len(models)) as advance:
-        for name, model in models.items():
-            model.fit(known.flat, known.y)
-            advance(name)
-    return models
-
-
-def _outputs(
-    networks: dict[str, "nn.Module"], references: dict[str, Any], test: "Arrays", problem: "Problem"
-) -> dict[str, "np.ndarray"]:
-    """Probabilities (rows, classes), or standardised predictions (rows, 1)."""
-    from trimtab.trial.train import predict
-
-    outputs = {name: predict(network, test.x, problem) for name, network in networks.items()}
-    for name, model in references.items():
-        regression = problem.task == "regression"
-        outputs[name] = model.predict(test.flat)[:, None] if regression else model.predict_proba(test.flat)
-    return outputs
-
-
 def _groups(prepared: Path) -> "NDArray[np.int64] | None":
     """Groups to resample; a single one says nothing about others, so then rows it is."""
     groups = open_test_groups(prepared)
     return groups if groups is not None and len(set(groups.tolist())) > 1 else None
-
-
-def _compare(
-    outputs: dict[str, "np.ndarray"],
-    test: "Arrays",
-    problem: "Problem",
-    resamples: int,
-    groups: "NDArray[np.int64] | None",
-) -> "Comparison":
-    from trimtab.selection.bootstrap import classification, compare, regression
-    from trimtab.trial.metrics import score
-
-    classes = problem.task == "classification"
-    metrics = classification(test.y) if classes else regression(test.y, target_std=problem.target_std)
-    return compare(
-        outputs,
-        metrics,
-        lambda predicted: score(predicted, test.y, problem),
-        rows=len(test.y),
-        resamples=resamples,
-        seed=0,
-        champion=CHAMPION,
-        groups=groups,
-    )
 
 
 def _write_model(folder: Path, choice: dict[str, Any], network: "nn.Module", preprocessing: "Preprocessing") -> None:
