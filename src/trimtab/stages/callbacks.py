@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trimtab.paths import read_json, write_json
 from trimtab.stages import unpack
-from trimtab.stages.train import summary, trial_run
+from trimtab.stages.train import complete, trial_run
 from trimtab.sweep.store.study import Study, by_seed, reason
 from trimtab.tracking.runs import Experiment, Parent, experiment
 from trimtab.trial.result import load_result
@@ -153,8 +153,8 @@ class StudyRun:
         """Trials that the journal knows and MLflow lacks: its database was lost, or tracking was off."""
         assert self._store is not None
         assert self._parent is not None
-        complete = {r.data.tags.get("trial") for r in self._store.below(self._parent, {"state": "complete"})}
-        lost = [t for t in self._kept(study) if t.state.name == "COMPLETE" and str(t.number) not in complete]
+        there = {r.data.tags.get("trial") for r in self._store.below(self._parent, {"state": "complete"})}
+        lost = [t for t in self._kept(study) if t.state.name == "COMPLETE" and str(t.number) not in there]
         for trial, folder in ((t, path.parent) for t in lost for path in _results(study.folder(t))):
             hydra = OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra
             cfg, result = OmegaConf.load(folder / ".hydra" / "config.yaml"), load_result(folder)
@@ -163,6 +163,5 @@ class StudyRun:
             with trial_run(cfg, trial.number, hydra.runtime.choices, self._parent, started_before=True) as run:
                 for row in result.curves:
                     run.epoch(int(row["epoch"]), row)
-                run.file(folder / ".hydra" / "config.yaml")
-                run.write(summary(result), tags={"state": "complete"})
+                complete(run, result, folder)
         self._log_best(study)  # a kill may have come between the journal and this curve

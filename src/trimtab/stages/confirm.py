@@ -13,7 +13,7 @@ from trimtab.data.prepared import load_prepared
 from trimtab.errors import Diverged
 from trimtab.population.members import Member
 from trimtab.population.train import train_many
-from trimtab.stages.train import summary
+from trimtab.stages.train import complete
 from trimtab.tracking.runs import Parent, RunWriter, Settings, opened_run
 from trimtab.trial.train import Device, Recipe, TrialResult, load_result, save_result, train
 
@@ -92,7 +92,7 @@ def _kept(training: Training, run: RunWriter, found: TrialResult | Exception) ->
         return Confirmed(math.nan, 0)
     if isinstance(found, Exception):
         raise found
-    run.write(summary(found), tags={"state": "complete"})
+    complete(run, found)
     save_result(training.folder, found)
     (training.folder / "weights.pt").unlink(missing_ok=True)  # evaluate trains the champion on more rows
     return Confirmed(found.value, found.best_epoch)

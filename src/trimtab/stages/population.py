@@ -15,7 +15,7 @@ from trimtab.data.prepared import Prepared
 from trimtab.population.members import Member, obstacle
 from trimtab.population.train import train_many
 from trimtab.stages import unpack
-from trimtab.stages.train import mlflow_run, of_the_study, summary
+from trimtab.stages.train import complete, mlflow_run, of_the_study
 from trimtab.sweep.jobs.trial import Trial
 from trimtab.tracking.runs import RunWriter
 from trimtab.trial.checkpoint import Kept
@@ -56,8 +56,7 @@ def _kept(trial: Trial, run: RunWriter, found: Result) -> float:
     if isinstance(found, Exception):
         raise found
     save_result(trial.directory, found)
-    run.file(trial.directory / ".hydra" / "config.yaml")
-    run.write(summary(found), tags={"state": "complete"})
+    complete(run, found, trial.directory)
     return found.value
 
 

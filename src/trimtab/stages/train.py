@@ -51,8 +51,7 @@ def trained(cfg: DictConfig, folder: Path) -> float:
         kept = Kept.of(trimtab.checkpoint_dir(), folder if below_a_study() else None)
         result = train(recipe, data.train, data.val, data.problem, cfg.seed, device, on_epoch, kept)
         save_result(folder, result)
-        run.file(Path(HydraConfig.get().runtime.output_dir) / ".hydra" / "config.yaml")  # dumping it costs 15 ms
-        run.write(summary(result), tags={"state": "complete"})
+        complete(run, result, Path(HydraConfig.get().runtime.output_dir))
     return result.value
 
 
@@ -136,7 +135,20 @@ def trial_run(
     )
 
 
-def summary(result: "TrialResult") -> dict[str, float]:
+def complete(run: "RunWriter", result: "TrialResult", job: Path | None = None) -> None:
+    """Writes what a trial came to into its run.
+
+    Args:
+        run: the trial's.
+        result: what it came to.
+        job: folder of its Hydra job, whose configuration the run keeps; None where there was none.
+    """
+    if job is not None:
+        run.file(job / ".hydra" / "config.yaml")  # as Hydra wrote it: dumping it again costs 15 ms
+    run.write(_summary(result), tags={"state": "complete"})
+
+
+def _summary(result: "TrialResult") -> dict[str, float]:
     """What MLflow's table shows of a finished trial."""
     best = {f"best/{name.removeprefix('val/')}": value for name, value in result.best.items()}
     return {
