@@ -139,7 +139,7 @@ def _log(
 ) -> None:
     """One MLflow run: the lineage's curves and knobs, and the members' median."""
     from trimtab.stages import unpack
-    from trimtab.stages.train import summary
+    from trimtab.stages.train import complete
     from trimtab.tracking.runs import opened_run
 
     metric = cfg.objective.metric
@@ -157,7 +157,7 @@ def _log(
             run.epoch(epoch, {**{str(name): row[name] for name in shown}, "members/median": medians[epoch]})
         for name in ("members.csv", "schedule.csv", "lineage.html"):
             run.file(folder / name)
-        run.write(summary(found.result), tags={"state": "complete"})
+        complete(run, found.result)
 
 
 def _said(
