@@ -199,12 +199,14 @@ def predictions_agree(project: Project, port: int) -> None:
         np.testing.assert_allclose(served[column], predicted[column], rtol=1e-5)
 
 
-def test_nobody_needs_the_sealed_folder_before_evaluate(csv_project: Project, tmp_path: Path) -> None:
+@pytest.mark.parametrize("folds", [1, 3])
+def test_nobody_needs_the_sealed_folder_before_evaluate(csv_project: Project, tmp_path: Path, folds: int) -> None:
     """With the sealed folder gone, sweep and select write the same bytes; so no file depends on test labels."""
     other = tmp_path / "with seal"
     csv_project.set_params(
         data="csv",
         budget={"trials": 3},
+        validation={"folds": folds},
         set={
             "data": {"path": "my table.csv", "target": "diagnosis"},
             "training": {"epochs": 2},
