@@ -14,6 +14,7 @@ ALL = (
     "trial_overhead",
     "population",
     "engine",
+    "pruned_time",
     "regret",
     "sweeper_overhead",
     "sweeper_schedules",

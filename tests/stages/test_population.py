@@ -94,6 +94,7 @@ def test_one_that_no_stack_takes_goes_alone(project: Project) -> None:
     ("typed", "said"),
     [
         (("model=cnn",), "engine solo: two-dimensional convolutions gain nothing"),
+        (("model=cnn", "data=mnist1d"), "engine population: stacks of 4"),
         (("hydra.sweeper.timeout_s=100",), "engine solo: hydra.sweeper.timeout_s is kept for trials that run alone"),
         (("engine.precision=bf16-mixed",), "engine solo: engine.precision=bf16-mixed: stacks compute in 32-true"),
         (("training.batch_size=auto",), "engine solo: training.batch_size=auto"),
@@ -101,5 +102,5 @@ def test_one_that_no_stack_takes_goes_alone(project: Project) -> None:
     ],
 )
 def test_auto_says_why_it_goes_alone(project: Project, typed: tuple[str, ...], said: str) -> None:
-    project.stage("prepare")
+    project.stage("prepare", *(t for t in typed if t.startswith("data=")))
     assert said in project.stage("sweep", "sweep.dry_run=true", *typed).stdout

@@ -1,6 +1,7 @@
 """Which engine a study's trials get where a person leaves it open."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import pytorch_lightning as pl
 import torch
@@ -16,14 +17,21 @@ from trimtab.trial.train import check
 
 LARGE = 1_000_000
 """Parameters from which on a step is arithmetic, which stacking does not save."""
+CONVOLVING = 4
+"""Members of a stack of convolutions along a sequence on a CPU: 8 take as long for each, and leave workers idle."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An option of conf/engine, and why."""
+    """An option of conf/engine, and why.
+
+    Attributes:
+        size: members of its stacks at most; None leaves that to the option.
+    """
 
     engine: str
     why: str
+    size: int | None = None
 
 
 def choice(recipe: Recipe, problem: Problem, device: Device) -> Choice:
@@ -31,18 +39,33 @@ def choice(recipe: Recipe, problem: Problem, device: Device) -> Choice:
     why = obstacle(recipe, device) or _no_stack(recipe, problem)
     if why is not None:
         return Choice("solo", why)
+    if _convolves(recipe) and not _on_gpu(device):
+        return Choice(
+            "population", f"stacks of {CONVOLVING}: more than that, convolutions only wait for memory", CONVOLVING
+        )
     return Choice("population", "small networks spend most of a trial on what a stack of them shares")
 
 
 def _no_stack(recipe: Recipe, problem: Problem) -> str | None:
     model, *_ = models = _two(recipe, problem)
     if not isinstance(model, pl.LightningModule):
-        if isinstance(model, CNN) and len(problem.shape) == 3:
+        if _convolves(recipe) and len(problem.shape) == 3:
             return "two-dimensional convolutions gain nothing from being stacked"
         if (count := sum(p.numel() for p in model.parameters())) > LARGE:
             name = type(model).__name__
             return f"{name} has {count:,} parameters: its time is arithmetic, which stacking does not save"
     return _unmapped(models, problem)
+
+
+def _convolves(recipe: Recipe) -> bool:
+    return isinstance(recipe.model, partial) and recipe.model.func is CNN
+
+
+def _on_gpu(device: Device) -> bool:
+    """Whether the trials run on one, without starting it."""
+    if device.accelerator == "auto":
+        return torch.cuda.is_available() or torch.backends.mps.is_available()
+    return device.accelerator != "cpu"
 
 
 def _two(recipe: Recipe, problem: Problem) -> list[nn.Module]:
