@@ -174,19 +174,23 @@ class Ours:
 
 
 PAUSE = "pruner.pause=true"
+PAPER = ("pruner.reduction_factor=3", "pruner.brackets=null")
+"""Hyperband as Li et al. have it, but for the common rungs."""
 REPORTED = [
     *(Ours(pruner, settings) for pruner in ("asha", "hyperband") for settings in ((), (PAUSE,))),
-    # Chosen on the other half; the first is that of conf/hydra/sweeper/pruner.
-    Ours("hyperband", ("pruner.reduction_factor=4", "pruner.brackets=2", PAUSE)),
-    Ours("hyperband", ("pruner.brackets=3", PAUSE)),
+    Ours("hyperband", (*PAPER, PAUSE)),
+    Ours("hyperband", PAPER),
+    # Chosen on the other half, as the two brackets of the option are.
     Ours("asha", ("pruner.reduction_factor=4", PAUSE)),
     Ours("asha", ("pruner.min_step=2", PAUSE)),
     # Why stopping costs what it does: the first `lag` trials are judged by nobody.
     Ours("asha", ("lag=1",)),
 ]
 CANDIDATES = [
-    Ours(pruner, (f"pruner.min_step={first}", f"pruner.reduction_factor={eta}", *pause))
-    for pruner, pause, first, eta in product(("asha", "hyperband"), ((), (PAUSE,)), (1, 2, 3), (2, 3, 4, 6))
+    Ours(pruner, (*more, f"pruner.min_step={first}", f"pruner.reduction_factor={eta}", *pause))
+    for (pruner, more), pause, first, eta in product(
+        (("asha", ()), ("hyperband", ("pruner.brackets=null",))), ((), (PAUSE,)), (1, 2, 3), (2, 3, 4, 6)
+    )
 ] + [
     Ours("hyperband", (f"pruner.reduction_factor={eta}", f"pruner.brackets={brackets}", PAUSE))
     for eta, brackets in product((3, 4), (2, 3))

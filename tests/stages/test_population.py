@@ -95,12 +95,13 @@ def test_one_that_no_stack_takes_goes_alone(project: Project) -> None:
     [
         (("model=cnn",), "engine solo: two-dimensional convolutions gain nothing"),
         (("model=cnn", "data=mnist1d"), "engine population: stacks of 4"),
+        (("hydra/sweeper/pruner=hyperband",), "pruner hyperband, which pauses"),
         (("hydra.sweeper.timeout_s=100",), "engine solo: hydra.sweeper.timeout_s is kept for trials that run alone"),
         (("engine.precision=bf16-mixed",), "engine solo: engine.precision=bf16-mixed: stacks compute in 32-true"),
         (("training.batch_size=auto",), "engine solo: training.batch_size=auto"),
         (("model.width=1200", "search=none", "optimizer.lr=0.1,0.01"), "engine solo: MLP has"),
     ],
 )
-def test_auto_says_why_it_goes_alone(project: Project, typed: tuple[str, ...], said: str) -> None:
+def test_a_dry_run_says_how_trials_would_run(project: Project, typed: tuple[str, ...], said: str) -> None:
     project.stage("prepare", *(t for t in typed if t.startswith("data=")))
     assert said in project.stage("sweep", "sweep.dry_run=true", *typed).stdout

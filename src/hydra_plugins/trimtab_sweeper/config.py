@@ -48,6 +48,8 @@ class TrimtabSweeperConf:
     callbacks: list[Any] = field(default_factory=list)
     pruner: Any = MISSING
     prune_baseline: bool = False
+    max_step: int | None = None
+    pause: bool = False
     schedule: str = "reproducible"
     minutes: float | None = None
     target: float | None = None
@@ -195,9 +197,9 @@ class AshaConf:
 
     _target_: str = "trimtab.sweep.pruners.rungs.Asha"
     min_step: int = 1
-    max_step: int | None = None
+    max_step: Any = "${hydra.sweeper.max_step}"
     reduction_factor: int = 3
-    pause: bool = False
+    pause: Any = "${hydra.sweeper.pause}"
 
 
 @dataclass
@@ -206,10 +208,10 @@ class HyperbandConf:
 
     _target_: str = "trimtab.sweep.pruners.rungs.Hyperband"
     min_step: int = 1
-    max_step: int | None = None
-    reduction_factor: int = 3
-    brackets: int | None = None
-    pause: bool = False
+    max_step: Any = "${hydra.sweeper.max_step}"
+    reduction_factor: int = 4
+    brackets: int | None = 2
+    pause: Any = "${hydra.sweeper.pause}"
 
 
 @dataclass

@@ -46,6 +46,8 @@ class Settings:
         callbacks: objects with `started(study)`, `finished(study, trial)`, `ended(study)`.
         pruner: which trials end early, judged by what they `report`.
         prune_baseline: whether trial 0 may be pruned as well.
+        max_step: the last step that a trial reports, for pruners that ask for it; None if unknown.
+        pause: whether the task keeps what it needs to go on from a pause, for pruners that can pause trials.
         schedule: `reproducible` (trial n sees what `lag` allows, whoever was faster) or `async` (whoever is free asks
             and sees all that has ended).
         minutes: the study gets no further trials after so many minutes of sweeping, over all calls.
@@ -84,6 +86,8 @@ class Settings:
     callbacks: Sequence[Any] = ()
     pruner: "Pruner | None" = None
     prune_baseline: bool = False
+    max_step: int | None = None
+    pause: bool = False
     schedule: Literal["reproducible", "async"] = "reproducible"
     minutes: float | None = None
     target: float | None = None

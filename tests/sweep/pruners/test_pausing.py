@@ -19,7 +19,8 @@ from trimtab.sweep.store.study import open_study, reason
 Sweep = Callable[..., None]
 KEY = "hydra.sweeper.pruner."
 ASHA = ["hydra/sweeper/pruner=asha", f"{KEY}max_step={STEPS}", f"{KEY}pause=true"]
-HYPERBAND = ["hydra/sweeper/pruner=hyperband", f"{KEY}max_step={STEPS}", f"{KEY}pause=true"]
+PAPER = [f"{KEY}reduction_factor=3", f"{KEY}brackets=null"]
+HYPERBAND = ["hydra/sweeper/pruner=hyperband", "hydra.sweeper.pause=true", f"hydra.sweeper.max_step={STEPS}", *PAPER]
 
 
 @pytest.fixture
