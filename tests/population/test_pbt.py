@@ -1,6 +1,7 @@
 """Population based training: what is copied, what moves, and who came from whom."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from sample_members import Rows, adamw, mlp, recipe, sgd
 from trimtab.errors import ConfigError, Diverged, Pruned
+from trimtab.population import pbt
 from trimtab.population.engine import Population
 from trimtab.population.members import Member
 from trimtab.population.pbt import Evolved, Moving, Settings, evolve, exploited, explored, lineage, turned, values_of
@@ -32,6 +34,31 @@ START = recipe(mlp(dropout=0.1), sgd(lr=0.05), schedule=Cosine(), patience_epoch
 
 def run(rows: Rows, knobs: list[Moving] = KNOBS, settings: Settings = SETTINGS, seed: int = 0) -> Evolved:
     return evolve(START, knobs, rows.train, rows.val, rows.problem, seed, settings, Device("cpu"))
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_what_is_cut_off_goes_on_from_the_last_round(
+    rows: Rows, evolved: Evolved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rounds: int
+) -> None:
+    left = iter(range(rounds))
+
+    def cut(*given: Any) -> Any:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return train_many(*given)
+
+    given = (START, KNOBS, rows.train, rows.val, rows.problem, SEED, SETTINGS, Device("cpu"), tmp_path / "round.pt")
+    monkeypatch.setattr(pbt, "train_many", cut)
+    with pytest.raises(KeyboardInterrupt):
+        evolve(*given)
+    calls: list[Any] = []
+    monkeypatch.setattr(pbt, "train_many", lambda *a: (calls.append(a), train_many(*a))[1])
+    again = evolve(*given)
+    assert len(calls) == 4 - rounds
+    assert again.winner == evolved.winner
+    pd.testing.assert_frame_equal(again.table, evolved.table, check_exact=True)
+    assert all(torch.equal(again.result.weights[n], w) for n, w in evolved.result.weights.items())
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope="module")

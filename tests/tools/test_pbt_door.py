@@ -1,5 +1,6 @@
 """The door of population based training, on real data."""
 
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -76,6 +77,24 @@ def test_what_cannot_be_is_refused(
     with pytest.raises(SystemExit):
         main(argv)
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_killed_one_goes_on(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    project.stage("prepare")
+    command = ("trimtab.tools.pbt", *QUICK, "tracking=none", "--epochs", "40")
+    with project.start(*command) as killed:
+        while not [*project.root.glob("runs/pbt/*/round.pt")]:
+            assert killed.poll() is None
+            time.sleep(0.01)
+        killed.kill()
+    assert project.python(*command).stdout.startswith("going on from ")
+    (folder,) = project.root.glob("runs/pbt/*")
+    again = files(folder)
+    assert "round.pt" not in again
+    assert project.python(*command).returncode == 0  # from the beginning
+    whole = files(folder)
+    assert all(again[name] == whole[name] for name in ("members.csv", "schedule.csv", "weights.pt"))
 
 
 @pytest.mark.slow

@@ -9,12 +9,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from trimtab.data.arrays import Arrays, Problem
 from trimtab.errors import ConfigError, Diverged, Pruned
+from trimtab.paths import atomic
 from trimtab.population.members import Member
 from trimtab.population.state import MemberState
 from trimtab.population.train import train_many
@@ -134,6 +137,7 @@ def evolve(
     seed: int,
     settings: Settings,
     device: Device,
+    kept: Path | None = None,
 ) -> Evolved:
     """Trains a population; equal arguments give equal results.
 
@@ -147,6 +151,7 @@ def evolve(
         seed: gives the members' seeds and every draw.
         settings: how it evolves.
         device: where it runs.
+        kept: a file with the population between two rounds, for a call that goes on after a kill; gone at the end.
 
     Raises:
         Diverged: all members did.
@@ -156,7 +161,10 @@ def evolve(
     plans = [Plan({k.name: k.drawn(random) for k in knobs}, number) for number in range(settings.members)]
     plans[0] = Plan({**plans[0].values, **values_of(recipe, knobs)}, 0)
     rows: list[dict[str, float]] = []
-    for end in (*range(settings.every, settings.epochs, settings.every), settings.epochs):
+    done = 0
+    if kept is not None and kept.exists():
+        done, rows, plans = _went_on(kept, random)
+    for end in (*range(done + settings.every, settings.epochs, settings.every), settings.epochs):
         states: dict[int, MemberState] = {}
         members = [_member(n, plan, recipe, seed, end, rows, states) for n, plan in enumerate(plans)]
         ends = dict(train_many(members, train, val, problem, device))
@@ -169,7 +177,27 @@ def evolve(
         for number, parent in _copies(ranked, settings, random):
             values_now = explored(plans[parent].values, knobs, settings, random)
             plans[number] = Plan(values_now, parent, exploited(plans[number].state, states[parent]))
+        if kept is not None:
+            _keep(kept, end, rows, plans, random)
+    if kept is not None:
+        kept.unlink(missing_ok=True)
     return _evolved(rows, ends, recipe.metric)
+
+
+def _keep(
+    path: Path, end: int, rows: Sequence[Mapping[str, float]], plans: Sequence[Plan], random: np.random.Generator
+) -> None:
+    """Writes all that the next rounds follow from."""
+    kept = {"end": end, "rows": rows, "plans": [vars(plan) for plan in plans], "random": random.bit_generator.state}
+    with atomic(path) as new:
+        torch.save(kept, new)
+
+
+def _went_on(path: Path, random: np.random.Generator) -> tuple[int, list[dict[str, float]], list[Plan]]:
+    """The other way round: epochs done, rows and plans; the draws go on where they were."""
+    kept = torch.load(path)
+    random.bit_generator.state = kept["random"]
+    return kept["end"], kept["rows"], [Plan(**plan) for plan in kept["plans"]]
 
 
 def _member(

@@ -64,8 +64,11 @@ def _pbt(cfg: DictConfig, given: Mapping[str, Any]) -> None:
     data = load_prepared(Paths.here().prepared)
     recipe, device = unpack.recipe(cfg), unpack.device(cfg)
     require_member(recipe, data.problem, device)
-    found = evolve(recipe, knobs, data.train, data.val, data.problem, cfg.seed, settings, device)
     folder = _folder(cfg, settings)
+    kept = folder / "round.pt"
+    if kept.exists():
+        print(f"going on from {kept}")
+    found = evolve(recipe, knobs, data.train, data.val, data.problem, cfg.seed, settings, device, kept)
     path = _write(found, knobs, recipe.metric, folder)
     _log(cfg, found, path, knobs, settings, folder)
     closing(
