@@ -147,6 +147,21 @@ def test_what_ended_by_itself_is_begun_anew(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("written", [b"", b"no checkpoint", "half"])
+def test_a_damaged_checkpoint_is_passed_over(
+    digits: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, written: bytes | str
+) -> None:
+    kept = Kept(tmp_path / "trial.ckpt", tmp_path / "going.ckpt")
+    with pytest.raises(Pruned):
+        digits.run(kept=kept, on_epoch=Told(1))
+    whole = (tmp_path / "trial.ckpt").read_bytes()
+    (tmp_path / "going.ckpt").write_bytes(whole[: len(whole) // 2] if isinstance(written, str) else written)
+    rest = Told()
+    assert same(digits.run(kept=kept, on_epoch=rest), digits.run())
+    assert rest == [2, 3]
+    assert "going.ckpt is damaged" in caplog.text
+
+
 KILLED = """
 import sys, os, signal
 from pathlib import Path

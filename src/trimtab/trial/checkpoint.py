@@ -1,5 +1,6 @@
 """What a trial alone keeps to go on from after a pause or a kill: bit for bit where it was, on the same machine."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from trimtab.errors import Outage, Pruned
 from trimtab.paths import atomic
 from trimtab.trial.recorder import Notes, OnEpoch, Recorder
 
+log = logging.getLogger(__name__)
 EVERY = 60.0
 """Seconds between two checkpoints: what a kill costs at most, beside the epoch that it cuts."""
 
@@ -60,10 +62,9 @@ class Keeper(Checkpoint):
 
     @property
     def start(self) -> Path | None:
-        """The latest checkpoint, if there is one."""
-        return next(
-            (path for path in (self._kept.going, self._kept.paused) if path is not None and path.exists()), None
-        )
+        """The latest checkpoint that can be read; None where the trial begins."""
+        there = (path for path in (self._kept.going, self._kept.paused) if path is not None and path.exists())
+        return next(filter(_readable, there), None)
 
     @property
     def seconds(self) -> float:
@@ -71,7 +72,7 @@ class Keeper(Checkpoint):
         return self._seconds_before + time.monotonic() - self._begun
 
     def state_dict(self) -> dict[str, Any]:
-        """Goes into the checkpoint: tensors and plain values, which torch loads without running code."""
+        """Goes into the checkpoint."""
         return {
             "notes": vars(self._recorder.notes()),
             "told": self._told,
@@ -122,3 +123,13 @@ class Keeper(Checkpoint):
         with atomic(path) as new:
             trainer.save_checkpoint(new)
         self._saved = time.monotonic()
+
+
+def _readable(path: Path) -> bool:
+    """Whether a checkpoint is whole. It is our own file, and a user's module may keep anything in it."""
+    try:
+        torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as e:  # whatever reading half a file may raise
+        log.warning("%s is damaged (%s): the trial goes on from before it", path, type(e).__name__)
+        return False
+    return True

@@ -170,11 +170,11 @@ def _fit(
         trained = Trial(model, recipe, problem, batches, recorder, seed)
     seeds.seed_global(seed, "noise", place)
     if keeper is not None:
-        own = getattr(trained, "streams", dict)
+        own = trained.streams if isinstance(trained, Trial) else dict
         keeper.streams = lambda: {"batches": batches.generator, "augmentation": augmenter, **own()}
         trainer.callbacks.append(keeper)  # type: ignore[attr-defined]
     with interruptible():
-        trainer.fit(trained, batches, ckpt_path=keeper.start if keeper else None)
+        trainer.fit(trained, batches, ckpt_path=keeper.start if keeper else None, weights_only=False)
     trained.trainer = None  # a network that is kept must not keep the Trainer
     return model
 
