@@ -155,6 +155,7 @@ def test_several_values_need_a_sweep(project: Project) -> None:
     assert "'optimizer.lr=0.1,0.01' (the command line) names several values" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_study_typed_by_hand(project: Project) -> None:
     project.stage("prepare")
     typed = ["--multirun", "optimizer.lr=0.1,0.01", "hydra/sweeper/sampler=grid", "hydra/sweeper/executor=inline"]

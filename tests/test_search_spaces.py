@@ -56,7 +56,7 @@ def composed(*typed: str) -> DictConfig:
     [
         *((f"model={family}",) for family in FAMILIES),
         *(pytest.param(("search=all", f"model={family}"), marks=pytest.mark.slow) for family in FAMILIES),
-        ("search=all", SWEPT),
+        pytest.param(("search=all", SWEPT), marks=pytest.mark.slow),
         *(("data=mnist1d", "search=sequence", f"model={family}") for family in ("mlp", "cnn", "gru")),
         ("search=classic_grid", "experiment=classic"),
     ],

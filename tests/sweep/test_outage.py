@@ -115,6 +115,7 @@ def test_a_disk_full_from_the_start_is_said(app: App, sweep: Sweep) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_on_the_way_is_said_wherever_it_does(app: App, sweep: Sweep) -> None:
     """The journal may grow no further, at every one of its writes and in the middle of them."""
     sweep(objective, "hydra.sweeper.n_trials=4")

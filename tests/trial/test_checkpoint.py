@@ -122,6 +122,7 @@ def test_a_convolution_goes_on_too(digits: Any, tmp_path: Path) -> None:
     assert same(images.run(kept=kept), images.run())
 
 
+@pytest.mark.parametrize("case", ["adamw", "noise", "own"], indirect=True)
 def test_what_was_cut_off_is_told_again(case: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "EVERY", 0.0)
     kept = Kept(tmp_path / "trial.ckpt", tmp_path / "going.ckpt")

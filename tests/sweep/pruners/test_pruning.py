@@ -74,6 +74,7 @@ class TestContract:
             sweep(train, *few)
             assert app.table() == table, kept
 
+    @pytest.mark.slow
     def test_workers_and_their_deaths_change_nothing(
         self, app: App, undisturbed: Callable[[str], str], pruner: str
     ) -> None:

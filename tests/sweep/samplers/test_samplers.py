@@ -193,6 +193,7 @@ class TestForeignNsga2(SamplerContract):
         return Foreign("NSGAIISampler", optuna.samplers.NSGAIISampler, {"population_size": 4})
 
 
+@pytest.mark.slow
 class TestGp(SamplerContract):
     kinds: ClassVar = {"choices": CHOICES}
     count = 11
