@@ -4,18 +4,17 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from same_results import equal
 from trimtab.errors import Diverged, Outage, Pruned
 from trimtab.models.cnn import CNN
 from trimtab.models.mlp import MLP
@@ -23,7 +22,6 @@ from trimtab.trial import checkpoint, optimizers
 from trimtab.trial.augmentation import Augmentation
 from trimtab.trial.checkpoint import Kept
 from trimtab.trial.regularisation import Regularisation
-from trimtab.trial.result import TrialResult
 from trimtab.trial.schedules import OneCycle, Plateau
 
 EPOCHS, PAUSE = 5, 2
@@ -84,16 +82,6 @@ class Told(list[int]):
             raise self._by(f"after epoch {epoch}")
 
 
-def same(a: TrialResult, b: TrialResult) -> bool:
-    """Bit for bit, in all that does not depend on the clock."""
-    plain = {f.name for f in fields(a)} - {"per_example", "weights", "seconds", "peak_memory_mb"}
-    return (
-        all(getattr(a, name) == getattr(b, name) for name in plain)
-        and np.array_equal(a.per_example, b.per_example)
-        and all(torch.equal(a.weights[name], b.weights[name]) for name in a.weights | b.weights)
-    )
-
-
 def test_a_paused_trial_goes_on_bit_for_bit(case: Any, tmp_path: Path) -> None:
     kept = Kept(paused=tmp_path / "trial.ckpt")
     for pause in (1, 3):  # paused twice
@@ -103,7 +91,7 @@ def test_a_paused_trial_goes_on_bit_for_bit(case: Any, tmp_path: Path) -> None:
     result = case.run(kept=kept, on_epoch=rest)
     whole = case.run()
     assert rest == list(range(4, whole.epochs + 1))
-    assert same(result, whole)
+    assert equal(result, whole)
     assert result.seconds > 0
 
 
@@ -119,7 +107,7 @@ def test_a_convolution_goes_on_too(digits: Any, tmp_path: Path) -> None:
     kept = Kept(paused=tmp_path / "trial.ckpt")
     with pytest.raises(Pruned):
         images.run(kept=kept, on_epoch=Told(1))
-    assert same(images.run(kept=kept), images.run())
+    assert equal(images.run(kept=kept), images.run())
 
 
 @pytest.mark.parametrize("case", ["adamw", "noise", "own"], indirect=True)
@@ -134,7 +122,7 @@ def test_what_was_cut_off_is_told_again(case: Any, tmp_path: Path, monkeypatch: 
     again = Told()
     result = case.run(kept=kept, on_epoch=again)
     assert again == list(range(2, result.epochs + 1))  # the sweeper knows of the first, and has forgotten the second
-    assert same(result, case.run())
+    assert equal(result, case.run())
     assert [p.name for p in tmp_path.iterdir()] == ["trial.ckpt"]
 
 
@@ -158,7 +146,7 @@ def test_a_damaged_checkpoint_is_passed_over(
     whole = (tmp_path / "trial.ckpt").read_bytes()
     (tmp_path / "going.ckpt").write_bytes(whole[: len(whole) // 2] if isinstance(written, str) else written)
     rest = Told()
-    assert same(digits.run(kept=kept, on_epoch=rest), digits.run())
+    assert equal(digits.run(kept=kept, on_epoch=rest), digits.run())
     assert rest == [2, 3]
     assert "going.ckpt is damaged" in caplog.text
 
@@ -187,6 +175,6 @@ def test_a_killed_process_costs_no_more_than_what_came_after_the_last_checkpoint
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert path.exists()
     case, again = digits.change(epochs=EPOCHS, horizon_epochs=EPOCHS), Told()
-    assert same(case.run(kept=Kept(going=path), on_epoch=again), case.run())
+    assert equal(case.run(kept=Kept(going=path), on_epoch=again), case.run())
     assert again == [1, 2, 3, 4, 5]
     assert not path.exists()

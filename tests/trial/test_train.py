@@ -3,7 +3,7 @@ import random
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from same_results import equal
 from trimtab.data.arrays import Arrays
 from trimtab.errors import ConfigError, DataError, Diverged
 from trimtab.models.dropout import keys
@@ -28,16 +29,6 @@ from trimtab.trial.train import Device, TrialResult, check, predict, refit
 CPU = Device("cpu")
 SGD = partial(torch.optim.SGD, lr=0.003, momentum=0.9, weight_decay=1e-4)
 ADAMW = partial(torch.optim.AdamW, lr=0.01)
-
-
-def equal(a: TrialResult, b: TrialResult) -> bool:
-    """Bitwise, in all that does not depend on the clock."""
-    plain = {f.name for f in fields(a)} - {"per_example", "weights", "seconds", "peak_memory_mb"}
-    return (
-        all(getattr(a, name) == getattr(b, name) for name in plain)
-        and np.array_equal(a.per_example, b.per_example)
-        and all(torch.equal(a.weights[name], b.weights[name]) for name in a.weights | b.weights)
-    )
 
 
 def rescored(case: Any, result: TrialResult) -> dict[str, float]:

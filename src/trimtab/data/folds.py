@@ -8,7 +8,7 @@ import pandas as pd
 
 from trimtab.data.arrays import Task
 from trimtab.data.columns import listed
-from trimtab.data.split import Duplicates, Ints, by_class, by_group, leaking, numbered
+from trimtab.data.split import Duplicates, Ints, alike, by_class, by_group, leaking, numbered
 from trimtab.errors import ConfigError, DataError
 
 FEWEST = 2
@@ -51,9 +51,8 @@ class Known:
 
     @cached_property
     def ids(self) -> Ints:
-        """(rows,) equal where all features are."""
-        numbers = self.rows.groupby(list(self.features), dropna=False, sort=False).ngroup()
-        return numbers.to_numpy().astype(np.int64)
+        """See `alike`."""
+        return alike(self.rows, self.features)
 
     def numbers(self, folds: int) -> Ints:
         """(rows,) the fold of each row: each class, or else all rows, in equal shares; groups stay whole.

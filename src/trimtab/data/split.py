@@ -65,7 +65,7 @@ def split(table: Table, fractions: Fractions, seed: int, duplicates: Duplicates 
     check_fractions(fractions)
     frame = table.frame
     part = _parts(table, fractions, np.random.default_rng(seed))
-    ids: Ints = frame.groupby(list(table.features), dropna=False, sort=False).ngroup().to_numpy().astype(np.int64)
+    ids = alike(frame, table.features)
     precedence = CHOSEN if table.held_out is None else GIVEN
     leaks = np.zeros(len(frame), bool) if duplicates == "keep" else leaking(ids, part, precedence)
     columns = [*table.features, table.target]
@@ -139,6 +139,11 @@ def by_time(times: pd.Series, fractions: Fractions) -> Ints:
     first = _nearest(rows_until[:-2], len(codes) * fractions[TRAIN])
     second = _nearest(rows_until[first + 1 : -1], len(codes) * (fractions[TRAIN] + fractions[VAL]))
     return np.searchsorted([first, first + 1 + second], codes, side="left").astype(np.int64)
+
+
+def alike(rows: pd.DataFrame, features: Sequence[str]) -> Ints:
+    """(rows,) numbers that are equal where all features are."""
+    return rows.groupby(list(features), dropna=False, sort=False).ngroup().to_numpy().astype(np.int64)
 
 
 def leaking(ids: Ints, part: Ints, precedence: Sequence[int] = CHOSEN) -> Mask:

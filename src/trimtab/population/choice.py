@@ -1,7 +1,6 @@
 """Which engine a study's trials get where a person leaves it open."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import pytorch_lightning as pl
 import torch
@@ -13,6 +12,7 @@ from trimtab.models.cnn import CNN
 from trimtab.population.members import obstacle
 from trimtab.population.network import network
 from trimtab.trial.recipe import Device, Recipe
+from trimtab.trial.session import session
 from trimtab.trial.train import check
 
 LARGE = 1_000_000
@@ -36,20 +36,22 @@ class Choice:
 
 def choice(recipe: Recipe, problem: Problem, device: Device) -> Choice:
     """The engine for trials around this recipe."""
-    why = obstacle(recipe, device) or _no_stack(recipe, problem)
-    if why is not None:
+    if (why := obstacle(recipe, device)) is not None:
         return Choice("solo", why)
-    if _convolves(recipe) and not _on_gpu(device):
+    models = _two(recipe, problem)
+    if (why := _no_stack(models, problem)) is not None:
+        return Choice("solo", why)
+    if isinstance(models[0], CNN) and _place(device) == "cpu":
         return Choice(
             "population", f"stacks of {CONVOLVING}: more than that, convolutions only wait for memory", CONVOLVING
         )
     return Choice("population", "small networks spend most of a trial on what a stack of them shares")
 
 
-def _no_stack(recipe: Recipe, problem: Problem) -> str | None:
-    model, *_ = models = _two(recipe, problem)
+def _no_stack(models: list[nn.Module], problem: Problem) -> str | None:
+    model = models[0]
     if not isinstance(model, pl.LightningModule):
-        if _convolves(recipe) and len(problem.shape) == 3:
+        if isinstance(model, CNN) and len(problem.shape) == 3:
             return "two-dimensional convolutions gain nothing from being stacked"
         if (count := sum(p.numel() for p in model.parameters())) > LARGE:
             name = type(model).__name__
@@ -57,15 +59,10 @@ def _no_stack(recipe: Recipe, problem: Problem) -> str | None:
     return _unmapped(models, problem)
 
 
-def _convolves(recipe: Recipe) -> bool:
-    return isinstance(recipe.model, partial) and recipe.model.func is CNN
-
-
-def _on_gpu(device: Device) -> bool:
-    """Whether the trials run on one, without starting it."""
-    if device.accelerator == "auto":
-        return torch.cuda.is_available() or torch.backends.mps.is_available()
-    return device.accelerator != "cpu"
+def _place(device: Device) -> str:
+    """The kind of device that trials come to."""
+    with session(1, device) as trainer:
+        return str(trainer.strategy.root_device.type)
 
 
 def _two(recipe: Recipe, problem: Problem) -> list[nn.Module]:

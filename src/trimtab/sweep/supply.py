@@ -43,7 +43,7 @@ class Supply:
         self._looked: list[FrozenTrial] = []
         self._rival: FrozenTrial | None = None
         self._seeds = tuple(derive(settings.seed, i, "common") for i in range(settings.seeds))
-        self._repeated = settings.repeated
+        self._parts = self._each()
         self._orders: dict[int, Orders] = {}
         self._ready: deque[list[FrozenTrial]] = deque()
         self._asked: deque[list[FrozenTrial]] = deque()
@@ -128,7 +128,7 @@ class Supply:
         swept = self._point(trial.number).overrides if given else self._plan.space.overrides(trial.params)
         key = self._settings.seed_key
         seed = [f"{key}={trial.user_attrs['seed']}"] if key else []
-        fold = [f"{self._settings.fold_key}=0"] if self._repeated == "fold" else []
+        fold = [f"{self._parts.key}=0"] if self._parts is not None and self._parts.what == "fold" else []
         return [*self._plan.fixed, *swept, *seed, *fold]
 
     def _look(self, horizon: int) -> bool:
@@ -173,7 +173,7 @@ class Supply:
     def _take_in(self, trial: FrozenTrial) -> None:
         self._view.tell(trial)
         self._history.learn(trial)
-        if trial.state == TrialState.COMPLETE and self._repeated:
+        if trial.state == TrialState.COMPLETE and self._parts is not None:
             self._rival = min(trial, self._rival or trial, key=self._journal.index.rank)
         self._looked.append(trial)
         self.budget.look(self._looked)
@@ -259,17 +259,21 @@ class Supply:
         stretch = len(steps) if rule is not None and self._history.pauses else None
         self._orders[number] = Orders(rule, stretch, self._repeats(spared), trial.user_attrs["seed"])
 
+    def _each(self) -> Repeats | None:
+        """The seeds or folds that every configuration runs on; None if it is one."""
+        match self._settings.repeated:
+            case "seed":
+                return Repeats(str(self._settings.seed_key), self._seeds)
+            case "fold":
+                return Repeats(str(self._settings.fold_key), tuple(range(self._settings.folds)), what="fold")
+        return None
+
     def _repeats(self, spared: bool) -> Repeats | None:
         """The seeds or folds of a configuration, with what it must not be hopelessly worse than."""
-        if self._repeated is None:
-            return None
-        repeats = Repeats(str(self._settings.seed_key), self._seeds)
-        if self._repeated == "fold":
-            repeats = Repeats(str(self._settings.fold_key), tuple(range(self._settings.folds)), what="fold")
-        if spared or self._rival is None:
-            return repeats
+        if self._parts is None or spared or self._rival is None:
+            return self._parts
         sign = -1 if self._settings.directions[0] == "maximize" else 1
-        return replace(repeats, rival=self._rival.number, values=by_seed(self._rival), sign=sign)
+        return replace(self._parts, rival=self._rival.number, values=by_seed(self._rival), sign=sign)
 
     def _is_baseline(self, number: int) -> bool:
         return number == 0 and self._settings.baseline

@@ -25,11 +25,6 @@ Bracket = Callable[[int], int]
 """The rung, counted from 0, at which a trial of this number is judged first."""
 
 
-def harshest(number: int) -> int:
-    """Every trial is judged at the first rung."""
-    return 0
-
-
 @dataclass(frozen=True)
 class Asha:
     """Ends a trial at step min_step · eta^k unless it is among the best 1/eta of the trials that got there.
@@ -57,13 +52,12 @@ class Asha:
 
     def history(self, direction: Direction) -> History:
         """See `Pruner`."""
-        kind = _Pauses if self.pause else _Rungs
-        return kind(self.ladder, direction, harshest)
+        return self.bracketed(direction, lambda number: 0)
 
-    @property
-    def ladder(self) -> "Ladder":
-        """The rungs."""
-        return Ladder(self.min_step, self.reduction_factor, self.max_step)
+    def bracketed(self, direction: Direction, bracket: Bracket) -> History:
+        """The history where some trials are first judged at later rungs."""
+        kind = _Pauses if self.pause else _Rungs
+        return kind(Ladder(self.min_step, self.reduction_factor, self.max_step), direction, bracket)
 
 
 @dataclass(frozen=True)
@@ -102,8 +96,7 @@ class Hyperband:
     def history(self, direction: Direction) -> History:
         """See `Pruner`."""
         self.check()
-        kind = _Pauses if self.pause else _Rungs
-        return kind(self._asha.ladder, direction, self.bracket)
+        return self._asha.bracketed(direction, self.bracket)
 
     def bracket(self, number: int) -> int:
         """The bracket of trial `number`; 0 is the harshest."""
