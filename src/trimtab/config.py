@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trimtab.errors import ConfigError, TrimtabError
+from trimtab.garbage import leave_quickly
 from trimtab.overrides import Override, overrides
 from trimtab.paths import Paths, read_json
 from trimtab.schema import OPTIONS, Schema
@@ -225,6 +226,7 @@ def leaves(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
 @contextmanager
 def user_errors() -> Iterator[None]:
     """Prints a person's error and exits with code 2; anything else keeps its traceback."""
+    leave_quickly()
     try:
         yield
     except TrimtabError as e:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from trimtab.models.dropout import Dropout, kept, keys, positions, replace
+from trimtab.models.dropout import Dropout, keys, mask, positions, replace
 
 CPU = torch.device("cpu")
 
@@ -12,7 +12,8 @@ CPU = torch.device("cpu")
 def masks(rate: float, number: int = 400) -> torch.Tensor:
     """(masks, 32, 50) of one seed's steps."""
     where = positions((32, 50), CPU)
-    return torch.stack([kept(keys(torch.tensor(7), step, 1)[0], where, torch.tensor(rate)) for step in range(number)])
+    drawn = [mask(keys(torch.tensor(7), step, 1)[0], where, torch.tensor(rate)) for step in range(number)]
+    return torch.stack(drawn) > 0
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
@@ -34,7 +35,7 @@ def test_steps_and_units_are_not_correlated() -> None:
 
 def test_a_mask_does_not_depend_on_the_shape_that_it_is_cut_from() -> None:
     key, rate = keys(torch.tensor(1), 3, 2)[1], torch.tensor(0.4)
-    small, large = (kept(key, positions(shape, CPU), rate) for shape in ((8, 20), (32, 64)))
+    small, large = (mask(key, positions(shape, CPU), rate) for shape in ((8, 20), (32, 64)))
     assert torch.equal(small, large[:8, :20])
 
 

@@ -98,7 +98,7 @@ def test_exploiting_copies_rows(settings: dict[str, Any], rows: Rows) -> None:
     made = stack(rows, *(replace(m, start=s) for m, s in zip(members, copied, strict=True)))
     assert torch.equal(made.flat.rows[2], made.flat.rows[0])
     assert not torch.equal(made.flat.rows[1], made.flat.rows[0])
-    ((_, optimizer),) = made.optimizers_
+    optimizer, _ = made.stepping.of(0)
     for memory in (*optimizer.memory, *optimizer.products.values()):
         assert torch.equal(memory[2], memory[0])
     ours, theirs = made.state(2), made.state(0)

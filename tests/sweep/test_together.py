@@ -64,12 +64,14 @@ def test_units_leave_no_turn_out(units: Units) -> None:
 
 
 def test_how_many_are_asked_at_once_and_share_a_stack() -> None:
-    """What is learnt from: so few at once that two workers have a stack each. The rest in full ones."""
-    assert Together(16, at_once=16).units(True, 11) == Units(16, 16, 8)
-    assert Together(16, at_once=4).units(True, 11) == Units(11, 4, 2)
+    """While nothing is known many, then what is learnt from: so few that two workers have a stack each."""
+    assert Together(16, at_once=8).units(True, 11) == Units(16, 8, 16)
+    assert Together(4, at_once=8).units(True, 11) == Units(11, 8, 4)
     assert Together(3).units(True, 1) == Units(6, 6, 3)
-    assert Together(16, at_once=16).units(False, 11) == Units(64, 64, 16)
-    assert Together(1, at_once=16).units(True, 11) == Units(1, 1, 1)
+    assert Together(16, at_once=8).units(False, 11) == Units(64, 64, 16)
+    assert Together(1, at_once=8).units(True, 11) == Units(1, 1, 1)
+    assert [Units(16, 8, 16).stack(unit) for unit in (16, 8)] == [8, 4]
+    assert [Units(64, 64, 16).stack(unit) for unit in (64, 5)] == [16, 3]
 
 
 @pytest.mark.parametrize(

@@ -39,21 +39,30 @@ def positions(shape: tuple[int, ...], device: torch.device) -> Tensor:
     for dimension, length in enumerate(shape):
         along = torch.arange(length, dtype=torch.int32, device=device) * _STRIDES[dimension]
         total += along.view([-1 if d == dimension else 1 for d in range(len(shape))])
-    return _mixed(total)
+    total.bitwise_xor_((total >> 16).bitwise_and_(0xFFFF))
+    return _mixed(total).bitwise_xor_((total >> 16).bitwise_and_(0xFFFF))
 
 
-def kept(key: Tensor, where: Tensor, rate: Tensor) -> Tensor:
-    """Which units stay, each with probability 1 − rate: `key` and `rate` broadcast against the positions `where`."""
-    drawn = _mixed(where ^ key)
-    # float32 has 24 bits; rounding the threshold to them moves a rate by 2^-24 at most.
-    return drawn >= (rate * 4294967296.0 - 2147483648.0)
+def mask(key: Tensor, where: Tensor, rate: Tensor) -> Tensor:
+    """What units are multiplied with: 0 with probability `rate`, else 1 / (1 − rate).
+
+    Args:
+        key: int32, broadcasts against `where`.
+        where: int32 `positions`.
+        rate: broadcasts against them as well; float32 has 24 bits, which moves it by 2^-24 at most.
+    """
+    drawn = _mixed(where ^ key).float()
+    half = 0.5 / (1.0 - rate)
+    return torch.copysign(half, drawn - (rate * 4294967296.0 - 2147483648.0)) + half
 
 
 def _mixed(x: Tensor) -> Tensor:
-    """A bijection of int32 in which each bit of the result hangs on all of `x` (Wellons 2018, lowbias32); in place."""
-    x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF)).mul_(0x7FEB352D)
-    x.bitwise_xor_((x >> 15).bitwise_and_(0x1FFFF)).mul_(-2073254261)
-    return x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF))
+    """A bijection of int32 whose high bits hang on all of `x`, if that is mixed already; in place.
+
+    The inner half of lowbias32 (Wellons 2018): the outer shifts are for numbers that are not mixed, and for low bits.
+    """
+    x.mul_(0x7FEB352D)
+    return x.bitwise_xor_((x >> 15).bitwise_and_(0x1FFFF)).mul_(-2073254261)
 
 
 def is_dropout(layer: nn.Module) -> bool:
@@ -107,8 +116,7 @@ class Dropout(nn.Module):
         if not self.training or (self.p == 0 and self.alone):
             return x
         shape = (*x.shape[:2], *(1 for _ in x.shape[2:])) if self.channels else tuple(x.shape)
-        stays = kept(self.key, positions(shape, x.device), self.rate)
-        return x * (stays / (1.0 - self.rate))
+        return x * mask(self.key, positions(shape, x.device), self.rate)
 
     def extra_repr(self) -> str:
         """For print."""

@@ -8,7 +8,6 @@ of its own.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 
 import pytorch_lightning as pl
 import torch
@@ -21,7 +20,7 @@ from trimtab.models.dropout import keys
 from trimtab.population.flat import Flat, Shape, put
 from trimtab.population.members import Member
 from trimtab.population.network import Network, network
-from trimtab.population.optimizers import KINDS, Stacked
+from trimtab.population.optimizers import Optimizers
 from trimtab.population.regularisation import Regularisers
 from trimtab.population.state import MemberState
 from trimtab.trial import seeds
@@ -30,7 +29,7 @@ from trimtab.trial.batches import Batches, Rows
 from trimtab.trial.recorder import Recorder, train_loss
 from trimtab.trial.schedules import Lull, Plateau
 
-CHUNK = 2048
+CHUNK = 256
 """Validation rows of each member per forward pass."""
 
 Ended = Callable[["Seat", Recorder | Exception, int], None]
@@ -86,7 +85,7 @@ class Population(pl.LightningModule):
         own = [self.network.load(m) for m in range(len(members))]
         for m, weights in enumerate(own):
             self.flat.fill(m, weights)
-        self.optimizers_ = stacked(members, self.flat)
+        self.stepping = Optimizers([m.optimizer for m in members], self.flat.rows)
         shapes = [{name: tuple(w.shape) for name, w in weights.items()} for weights in own]
         self.regularisers = Regularisers(
             [m.recipe.regularisation for m in members], [m.seed for m in members], shapes, self.network.layout, place
@@ -124,8 +123,7 @@ class Population(pl.LightningModule):
         order, size = torch.stack([seat.batches.order() for seat in self.seats]), self.seats[0].batches.batch_size
         self._rows, self._targets = torch.split(order, size, 1), torch.split(self._train.y[order], size, 1)
         self._rates = self._factors()
-        for rows, optimizer in self.optimizers_:
-            optimizer.begin(self.flat.grads[rows], self._rates[:, rows], self.regularisers.decayed)
+        self.stepping.begin(self.flat.grads, self._rates, self.regularisers.decayed)
         self._each = torch.ones(len(self.seats), device=order.device)
         self._losses: list[Tensor] = []
 
@@ -145,22 +143,24 @@ class Population(pl.LightningModule):
             self._step(step)
 
     def _step(self, step: int) -> None:
-        x, y = self._augmented(self._train.x[self._rows[step]]), self._targets[step]
+        rows, y = self._rows[step], self._targets[step]
+        x = self._augmented(self._train.x.index_select(0, rows.flatten()).view(*rows.shape, *self._train.x.shape[1:]))
         noise = keys(self._noise, self._first_steps + step, self.network.places) if self.network.places else None
         self.flat.grads.zero_()
         acts = self.regularisers.act
         if acts:
             self.regularisers.before(self.flat)
-        losses = self._loss(self.network.forward(self.flat.parameters, x, True, noise), y)
-        losses.backward(self._each)  # type: ignore[no-untyped-call]
+        outputs = self.network.forward(self.flat.parameters, x, True, noise).requires_grad_()
+        losses = self._loss(outputs, y)
+        (grad,) = torch.autograd.grad(losses, outputs, self._each)
+        self.network.backward(grad)
         self._losses.append(losses.detach())
         if acts:
             self.regularisers.between(self.flat, self._first, step)
         with torch.no_grad():
-            for _, optimizer in self.optimizers_:
-                optimizer.step(step)
+            self.stepping.step(step)
             if acts:
-                self.regularisers.after(self.flat, self._lr() * self._rates[step])
+                self.regularisers.after(self.flat, self.stepping.lr * self._rates[step])
 
     def _augmented(self, x: Tensor) -> Tensor:
         """A loop over members that augment: their draws must be those of each alone."""
@@ -173,11 +173,11 @@ class Population(pl.LightningModule):
         """(members,) mean losses of (members, batch, outputs), as `trial.metrics.data_loss` defines them."""
         if self._problem.task == "regression":
             return (outputs.squeeze(2) - y).square().mean(1)
-        spread = self.regularisers.smoothing
+        spread, by_class = self.regularisers.smoothing, outputs.transpose(1, 2)  # the same sums, in half the time
         if self._weights is None and spread is None:
-            return F.cross_entropy(outputs.flatten(0, 1), y.flatten(), reduction="none").view(y.shape).mean(1)
-        logs = F.log_softmax(outputs, 2)
-        hits = -logs.gather(2, y.unsqueeze(2)).squeeze(2)
+            return F.cross_entropy(by_class, y, reduction="none").mean(1)
+        logs = F.log_softmax(by_class, 1)
+        hits = -logs.gather(1, y.unsqueeze(1)).squeeze(1)
         if self._weights is None:
             loss = hits.mean(1)
             return loss if spread is None else torch.lerp(loss, -logs.mean((1, 2)), spread.squeeze(1))
@@ -186,19 +186,15 @@ class Population(pl.LightningModule):
         loss = (weights * hits).sum(1) / total
         if spread is None:
             return loss
-        flat = -(logs * self._weights).sum((1, 2)) / (total * self._problem.outputs)
+        flat = -(logs * self._weights.unsqueeze(1)).sum((1, 2)) / (total * self._problem.outputs)
         return torch.lerp(loss, flat, spread.squeeze(1))
-
-    def _lr(self) -> Tensor:
-        """(members, 1)."""
-        return torch.cat([optimizer.hyper["lr"] for _, optimizer in self.optimizers_])
 
     def on_train_epoch_end(self) -> None:
         """Validates, lets each member take its notes, and lets those leave that are done."""
         losses = torch.stack(self._losses).cpu().unbind(1)
         outputs = self._outputs()
         share = (time.perf_counter() - self._begun) / len(self.seats)
-        rates = (self._lr() * self._rates[0]).flatten().tolist()
+        rates = (self.stepping.lr * self._rates[0]).flatten().tolist()
         staying: list[int] = []
         for m, seat in enumerate(self.seats):
             seat.seconds += share
@@ -254,12 +250,12 @@ class Population(pl.LightningModule):
         self.network.keep(members)
         self.flat.keep(members)
         self.regularisers.keep(members)
-        self.optimizers_ = kept(self.optimizers_, members, self.flat)
+        self.stepping.keep(members, self.flat.rows)
 
     def state(self, m: int) -> MemberState:
         """A copy of all that makes one member, between two epochs."""
         seat = self.seats[m]
-        optimizer, row = self._optimizer(m)
+        optimizer, row = self.stepping.of(m)
         memories = [self.flat.layout.corners(memory, row, seat.shapes) for memory in optimizer.memory]
         weights = self.network.state(m, self.flat.parameters)
         return MemberState(
@@ -277,7 +273,7 @@ class Population(pl.LightningModule):
     def _resume(self, m: int, state: MemberState) -> None:
         """Makes a member what it was; its weights and buffers came with its network."""
         seat = self.seats[m]
-        optimizer, row = self._optimizer(m)
+        optimizer, row = self.stepping.of(m)
         if state.optimizer != (kind := seat.member.optimizer[0]):
             raise ValueError(
                 f"member {seat.member.number} trains by {kind} but starts from a state of {state.optimizer}"
@@ -291,10 +287,6 @@ class Population(pl.LightningModule):
         seat.recorder.resume(state.notes)
         seat.epoch, seat.lull, seat.seconds = state.epoch, state.lull, state.seconds
 
-    def _optimizer(self, m: int) -> tuple[Stacked, int]:
-        """A member's optimizer, and its row there."""
-        return next((optimizer, m - rows.start) for rows, optimizer in self.optimizers_ if m < rows.stop)
-
     def _streams(self, m: int) -> dict[str, torch.Generator]:
         """A member's generators, by the names of their streams; dropout has none."""
         seat = self.seats[m]
@@ -303,33 +295,6 @@ class Population(pl.LightningModule):
             "augmentation": seat.augmenter,
             **self.regularisers.streams(m),
         }
-
-
-def stacked(members: Sequence[Member], flat: Flat) -> list[tuple[slice, Stacked]]:
-    """One optimizer for each run of neighbours with the same kind, on their rows."""
-    found, start = [], 0
-    for kind, run in groupby(members, key=lambda m: m.optimizer[0]):
-        settings = [member.optimizer[1] for member in run]
-        rows = slice(start, start + len(settings))
-        hyper = {name: torch.tensor([[s[name]] for s in settings], device=flat.rows.device) for name in settings[0]}
-        found.append((rows, KINDS[kind](flat.rows[rows], hyper)))
-        start = rows.stop
-    return found
-
-
-def kept(
-    optimizers: Sequence[tuple[slice, Stacked]], members: Sequence[int], flat: Flat
-) -> list[tuple[slice, Stacked]]:
-    """The optimizers of those members that stay, on their new rows."""
-    found, start = [], 0
-    for rows, optimizer in optimizers:
-        stay = [m - rows.start for m in members if rows.start <= m < rows.stop]
-        if stay:
-            new = slice(start, start + len(stay))
-            optimizer.keep(stay, flat.rows[new])
-            found.append((new, optimizer))
-            start = new.stop
-    return found
 
 
 class Bursts:

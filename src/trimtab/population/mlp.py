@@ -7,21 +7,16 @@ it: sorted by depth, members are one run.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any
+from itertools import chain, groupby
 
 import torch
 from torch import Tensor, nn
 
-from trimtab.models.dropout import kept, positions
+from trimtab.models.dropout import mask, positions
 from trimtab.models.mlp import MLP
 from trimtab.population.flat import Layout, Shape
 from trimtab.population.network import Named
-
-LARGE = 2048
-"""Weights of a member's layer from which on `_Linear` pays: 20 % of a step at 256 x 256, nothing at 32 x 32."""
-EPS, MOMENTUM = 1e-5, 0.1
-"""Of both normalisations, and of batch normalisation's running statistics: torch's defaults."""
+from trimtab.population.passes import Layer, Linear, Normalisation, OverBatch, OverUnits
 
 
 @dataclass(frozen=True)
@@ -54,70 +49,16 @@ def _rate(dropout: nn.Module | None) -> float:
     return 0.0 if dropout is None else float(dropout.p)  # type: ignore[arg-type]
 
 
-class Run:
-    """Neighbouring members that all have a layer, or all have not; their activations, by kind.
-
-    Args:
-        hidden: of all members.
-        at: the layer.
-        start: first member.
-        stop: last member but one.
-        device: where they are trained.
-    """
-
-    def __init__(self, hidden: Sequence[list[Hidden]], at: int, start: int, stop: int, device: torch.device) -> None:
-        self.rows = slice(start, stop)
-        found: dict[str, tuple[nn.Module, list[int]]] = {}
-        for row, layers in enumerate(hidden[start:stop]):
-            if len(layers) > at:
-                found.setdefault(repr(layers[at].activation), (layers[at].activation, []))[1].append(row)
-        self.kinds = [(kind, torch.tensor(rows, device=device)) for kind, rows in found.values()]
-        order = torch.cat([rows for _, rows in self.kinds]) if self.kinds else torch.empty(0)
-        self._back = order.argsort()
-        # Only where 0 stays 0 may padded units do without a mask: sigmoid(0) is 0.5.
-        self.masked = any(float(kind(torch.zeros(()))) != 0 for kind, _ in self.kinds)
-
-    def activated(self, z: Tensor) -> Tensor:
-        """Each member's own activation."""
-        if len(self.kinds) == 1:
-            done: Tensor = self.kinds[0][0](z)
-            return done
-        return torch.cat([kind(z[rows]) for kind, rows in self.kinds])[self._back]
-
-
 def _output(model: MLP) -> nn.Linear:
     return model.layers.output  # type: ignore[return-value]
 
 
-class _Linear(torch.autograd.Function):
-    """x·Wᵀ + b of each member; its gradients are summed up where they are kept, not made first and added there."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, _: Tensor, weight: Tensor, bias: Tensor | None, to_weight: Tensor, to_bias: Tensor | None
-    ) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.to = to_weight, to_bias
-        return _product(x, weight, bias)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        to_weight, to_bias = ctx.to
-        to_weight.baddbmm_(grad.transpose(1, 2), x)
-        if to_bias is not None:
-            to_bias.add_(grad.sum(1))
-        return (torch.bmm(grad, weight) if ctx.needs_input_grad[0] else None), None, None, None, None, None
-
-
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    turned = weight.transpose(1, 2)
-    return torch.bmm(x, turned) if bias is None else torch.baddbmm(bias.unsqueeze(1), x, turned)
-
-
 def _of(rows: slice, tensor: Tensor) -> Tensor:
-    """These members' part; a slice of all would cost a matrix of zeros in the backward pass."""
     return tensor if rows.stop - rows.start == len(tensor) else tensor[rows]
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 class PaddedMLP:
@@ -135,7 +76,6 @@ class PaddedMLP:
         self._norm = "none" if first.norm is None else "layer"
         if isinstance(first.norm, nn.modules.batchnorm._BatchNorm):
             self._norm = "batch"
-        self._anchor = torch.zeros((), device=device, requires_grad=True)  # has autograd come by where weights are ours
         self.width = max(h.linear.out_features for layers in self._hidden for h in layers)
         self.layout = Layout.of(self._shapes())
         depth, width = self._depth, self.width
@@ -173,20 +113,30 @@ class PaddedMLP:
     def _settle(self, device: torch.device) -> None:
         """What a step would otherwise work out each time."""
         depth, members = self._depth, len(self._hidden)
-        self._runs = [[Run(self._hidden, at, *ends, device) for ends in self._ends(at)] for at in range(depth)]
-        self._units = torch.ones(depth, members, 1, self.width, device=device)
+        units = torch.ones(depth, members, 1, self.width, device=device)
         rates = torch.zeros(depth + 1, members, 1, 1, device=device)
         for m, layers in enumerate(self._hidden):
             rates[0, m] = _rate(dict(self._models[m].layers.named_children()).get("input_dropout"))
             for at, layer in enumerate(layers):
-                self._units[at, m, 0, layer.linear.out_features :] = 0.0
+                units[at, m, 0, layer.linear.out_features :] = 0.0
                 rates[at + 1, m] = layer.dropout
         self._rates, self._drops = rates, [bool(r.any()) for r in rates]
         self.places = depth + 1 if any(self._drops) else 0
         # Alone, a network without input dropout begins to count at its first hidden layer.
         after = torch.tensor([int(rates[0, m] > 0) for m in range(members)], device=device)
         self._place = torch.cat([torch.zeros_like(after)[None], torch.arange(depth, device=device)[:, None] + after])
-        self._sizes = self._units.sum(-1, keepdim=True)
+        self._bound: Mapping[str, Tensor] | None = None
+        self._layers = [[self._layer(at, units[at], *ends) for ends in self._ends(at)] for at in range(depth)]
+
+    def _layer(self, at: int, units: Tensor, start: int, stop: int) -> Layer:
+        rows = slice(start, stop)
+        kinds = [layers[at].activation if len(layers) > at else None for layers in self._hidden[rows]]
+        norm: Normalisation | None = None
+        if self._norm == "batch":
+            norm = OverBatch(self._running[:, at, rows].unsqueeze(2))
+        elif self._norm == "layer":
+            norm = OverUnits(units[rows], units[rows].sum(-1, keepdim=True))
+        return Layer(at, rows, kinds, units[rows], norm)
 
     def _ends(self, at: int) -> Iterator[tuple[int, int]]:
         """First and last member but one of each run of members that all have layer `at`, or all have not."""
@@ -210,70 +160,50 @@ class PaddedMLP:
 
     def forward(self, parameters: Mapping[str, Tensor], x: Tensor, training: bool, keys: Tensor | None) -> Tensor:
         """See `Network`."""
-        hidden = x.flatten(2)
-        if keys is not None and self._drops[0]:
-            hidden = self._dropped(hidden, 0, keys, slice(None))
-        for at, runs in enumerate(self._runs):
-            done = [self._layer(parameters, at, _of(run.rows, hidden), run, training, keys) for run in runs]
-            hidden = done[0] if len(done) == 1 else torch.cat(done)
-        return self._linear(parameters, "output", hidden, slice(0, len(hidden)))
-
-    def _linear(self, parameters: Mapping[str, Tensor], layer: str, x: Tensor, rows: slice) -> Tensor:
-        """Small matrices stay with autograd: a call into Python and back costs more than the passes that it saves."""
-        weight, bias = parameters[f"{layer}.weight"], parameters.get(f"{layer}.bias")
-        if not torch.is_grad_enabled() or weight.grad is None or weight[0].numel() < LARGE:
-            return _product(x, _of(rows, weight), None if bias is None else _of(rows, bias))
-        own = [None if p is None else p.detach()[rows] for p in (weight, bias)]
-        sums = [None if p is None or p.grad is None else p.grad[rows] for p in (weight, bias)]
-        found: Tensor = _Linear.apply(x, self._anchor, *own, *sums)  # type: ignore[no-untyped-call]
-        return found
-
-    def _layer(
-        self, parameters: Mapping[str, Tensor], at: int, x: Tensor, run: "Run", training: bool, keys: Tensor | None
-    ) -> Tensor:
-        if not run.kinds:
-            return x
-        rows = run.rows
-        z = self._linear(parameters, str(at), x, rows)
-        if self._norm != "none":
-            normalised = (
-                self._batch_norm(z, at, rows, training) if self._norm == "batch" else self._layer_norm(z, at, rows)
-            )
-            scale, shift = (_of(rows, parameters[f"{at}.{name}"]).unsqueeze(1) for name in ("scale", "shift"))
-            z = normalised * scale + shift
-        z = run.activated(z)
-        if run.masked:
-            z = z * self._units[at, rows]
-        return z if keys is None or not self._drops[at + 1] else self._dropped(z, at + 1, keys, rows)
-
-    def _dropped(self, x: Tensor, place: int, keys: Tensor, rows: slice) -> Tensor:
-        rate = self._rates[place, rows]
-        stays = kept(
-            keys[rows].gather(1, self._place[place, rows, None]).unsqueeze(2),
-            positions(tuple(x.shape[1:]), x.device),
-            rate,
-        )
-        dropped: Tensor = x * (stays / (1.0 - rate))
-        return dropped
-
-    def _layer_norm(self, z: Tensor, at: int, rows: slice) -> Tensor:
-        units, size = self._units[at, rows], self._sizes[at, rows]
-        # Masked twice: else padding would have a gradient.
-        centred: Tensor = (z - (z * units).sum(2, keepdim=True) / size) * units
-        return centred * (centred.square().sum(2, keepdim=True) / size + EPS).rsqrt()
-
-    def _batch_norm(self, z: Tensor, at: int, rows: slice, training: bool) -> Tensor:
-        running_mean, running_var = self._running[:, at, rows].unsqueeze(2).unbind()
-        if not training or z.shape[1] == 1:
-            return (z - running_mean) * (running_var + EPS).rsqrt()
-        mean = z.mean(1, keepdim=True)
-        centred = z - mean
-        var = centred.square().mean(1, keepdim=True)
-        self._batches += at == 0  # a layer that all members have
+        if parameters is not self._bound:
+            self._bind(parameters)
         with torch.no_grad():
-            running_mean.lerp_(mean, MOMENTUM)
-            running_var.lerp_(var * (z.shape[1] / (z.shape[1] - 1)), MOMENTUM)
-        return centred * (var + EPS).rsqrt()
+            return self._forward(x.flatten(2), training, keys)
+
+    def _bind(self, parameters: Mapping[str, Tensor]) -> None:
+        weights = {name: p.detach() for name, p in parameters.items()}
+        grads = {name: p.grad for name, p in parameters.items() if p.grad is not None}
+        for layer in chain.from_iterable(self._layers):
+            layer.bind(weights, grads)
+        self._output = Linear(*({n.removeprefix("output."): t for n, t in some.items()} for some in (weights, grads)))
+        self._bound = parameters
+
+    def _forward(self, x: Tensor, training: bool, keys: Tensor | None) -> Tensor:
+        if keys is not None and self._drops[0]:
+            x = x * self._mask(slice(1), keys, x.shape[1:])[0]
+        masks: Sequence[Tensor | None] = [None] * self._depth
+        if keys is not None and any(self._drops[1:]):
+            masks = self._mask(slice(1, None), keys, (x.shape[1], self.width)).unbind()
+        taken = []
+        for layers, mask_ in zip(self._layers, masks, strict=True):
+            made = [
+                layer.forward(_of(layer.rows, x), training, None if mask_ is None else _of(layer.rows, mask_))
+                for layer in layers
+            ]
+            x = _joined([out for out, _ in made])
+            taken.append([of_rows for _, of_rows in made])
+        self._batches += int(training and self._norm == "batch" and x.shape[1] > 1)
+        if training:
+            self._taken, self._last = taken, x
+        return self._output.forward(x)
+
+    @torch.no_grad()
+    def backward(self, grad: Tensor) -> None:
+        """See `Network`; written over what gradients there were."""
+        grad = self._output.backward(self._last, grad)
+        for at in reversed(range(self._depth)):
+            pairs = zip(self._layers[at], self._taken[at], strict=True)
+            grad = _joined([layer.backward(t, _of(layer.rows, grad), at == 0) for layer, t in pairs])
+
+    def _mask(self, places: slice, keys: Tensor, shape: Sequence[int]) -> Tensor:
+        """(places, members, *shape) factors of dropout, of several layers at once."""
+        own = keys.gather(1, self._place[places].T).T[:, :, None, None]
+        return mask(own, positions(tuple(shape), keys.device), self._rates[places])
 
     def state(self, member: int, parameters: Mapping[str, Tensor]) -> Named:
         """A copy of one member's weights and buffers as its own module names them."""

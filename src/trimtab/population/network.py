@@ -39,6 +39,9 @@ class Network(Protocol):
             keys: (members, places) of this step's dropout; None where nothing drops.
         """
 
+    def backward(self, grad: Tensor) -> None:
+        """After `forward` in training: the gradients of its parameters, which were 0, from that of its outputs."""
+
     def state(self, member: int, parameters: Mapping[str, Tensor]) -> Named:
         """A copy of one member's weights and buffers as its own module names them."""
 
@@ -86,7 +89,14 @@ class Vmapped:
             return outputs
 
         outputs: Tensor = vmap(one)(dict(parameters), buffers, x)
-        return outputs
+        if training:
+            self._outputs = outputs
+        return outputs.detach()
+
+    def backward(self, grad: Tensor) -> None:
+        """See `Network`."""
+        self._outputs.backward(grad)  # type: ignore[no-untyped-call]
+        del self._outputs
 
     def state(self, member: int, parameters: Mapping[str, Tensor]) -> Named:
         """See `Network`."""

@@ -10,6 +10,7 @@ member's own, since members of one stack may be at different steps.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -202,3 +203,52 @@ class NAdam(Stacked):
 
 KINDS: dict[str, type[Stacked]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": Adam, "nadam": NAdam}
 """By the option's name in conf/optimizer."""
+
+
+class Optimizers:
+    """The optimizers of a stack: neighbours with the same kind share one, on their rows.
+
+    Args:
+        settings: kind and hyperparameters of each member.
+        rows: (members, size) weights.
+    """
+
+    def __init__(self, settings: Sequence[tuple[str, Mapping[str, float]]], rows: Tensor) -> None:
+        self._each: list[tuple[slice, Stacked]] = []
+        start = 0
+        for kind, run in groupby(settings, key=lambda kind_and_values: kind_and_values[0]):
+            values = [given for _, given in run]
+            own = slice(start, start + len(values))
+            hyper = {name: torch.tensor([[v[name]] for v in values], device=rows.device) for name in values[0]}
+            self._each.append((own, KINDS[kind](rows[own], hyper)))
+            start = own.stop
+
+    def begin(self, grads: Tensor, factors: Tensor, decayed: int) -> None:
+        """See `Stacked.begin`; of all members."""
+        for own, optimizer in self._each:
+            optimizer.begin(grads[own], factors[:, own], decayed)
+
+    def step(self, step: int) -> None:
+        """See `Stacked.step`."""
+        for _, optimizer in self._each:
+            optimizer.step(step)
+
+    @property
+    def lr(self) -> Tensor:
+        """(members, 1), without the schedules' factors."""
+        return torch.cat([optimizer.hyper["lr"] for _, optimizer in self._each])
+
+    def of(self, member: int) -> tuple[Stacked, int]:
+        """A member's optimizer, and its row there."""
+        return next((optimizer, member - own.start) for own, optimizer in self._each if member < own.stop)
+
+    def keep(self, members: Sequence[int], rows: Tensor) -> None:
+        """Drops all other members; `rows` is where the weights lie from now on."""
+        found, start = [], 0
+        for own, optimizer in self._each:
+            if stay := [m - own.start for m in members if own.start <= m < own.stop]:
+                new = slice(start, start + len(stay))
+                optimizer.keep(stay, rows[new])
+                found.append((new, optimizer))
+                start = new.stop
+        self._each = found

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from omegaconf import DictConfig
 
 from trimtab.errors import ConfigError
+from trimtab.garbage import uncollected
 from trimtab.paths import Paths
 from trimtab.stages.train import OWN_TRAINING
 from trimtab.sweep.executors.local import Processes, preloading
 from trimtab.sweep.executors.worker import share
 
-PRELOAD = ("trimtab.stages.population",)
+PRELOAD = ("trimtab.stages.population", "trimtab.stages.preflight", "trimtab.sweep.jobs.job")
 AUTO = "auto"
 
 
@@ -62,21 +63,35 @@ def preflight(cfg: DictConfig, searched: Mapping[str, str], preloaded: Sequence[
     if found.trains_itself:
         _check_alive(searched)
         print(OWN_TRAINING)
+    return found
+
+
+def _examined(cfg: DictConfig, preloaded: Sequence[str]) -> Findings:
+    """`examine`, in a worker if there is to be one; what this process needs, it imports while workers' imports run.
+
+    Where there is something wrong with the study and with MLflow, the study comes first.
+    """
+    try:
+        with uncollected():
+            import trimtab.sweep.sweep  # noqa: F401  else Hydra would do it later
+
+            _track(cfg)
+    finally:
+        if preloaded:
+            with Processes(1, preload=preloaded) as executor:
+                found: Findings = executor.submit(examine, cfg).result()
+        else:
+            found = examine(cfg)
+    return found
+
+
+def _track(cfg: DictConfig) -> None:
+    """Opens MLflow's experiment, which is made if it isn't there."""
     if not cfg.sweep.dry_run:
         from trimtab.stages import unpack
         from trimtab.tracking.runs import experiment
 
         experiment(unpack.tracking(cfg.tracking), cfg.data.name)
-    return found
-
-
-def _examined(cfg: DictConfig, preloaded: Sequence[str]) -> Findings:
-    """`examine`, in a worker if there is to be one: what it needs is imported there while MLflow is imported here."""
-    if not preloaded:
-        return examine(cfg)
-    with Processes(1, preload=preloaded) as executor:
-        found: Findings = executor.submit(examine, cfg).result()
-    return found
 
 
 def examine(cfg: DictConfig) -> Findings:

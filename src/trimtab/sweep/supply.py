@@ -188,11 +188,12 @@ class Supply:
     def _new(self) -> list[FrozenTrial] | None:
         """Asks a unit of trials; the first of its stacks."""
         first = len(self._journal.trials)
-        numbers = [n for n in range(first, self._units.of(first).stop) if self.budget.allows(n)]
+        unit = self._units.of(first)
+        numbers = [n for n in range(first, unit.stop) if self.budget.allows(n)]
         if not numbers:
             return None
         templates = [self._given(n) if n < self._settings.before else self._proposed(n) for n in numbers]
-        stacks = self._settings.population.stacks([self._shape(t) for t in templates], self._units.stack)
+        stacks = self._settings.population.stacks([self._shape(t) for t in templates], self._units.stack(len(unit)))
         turns = self._places(stacks)
         if self._history.pauses or self._settings.population.size > 1:
             for place, turn in turns.items():
@@ -237,7 +238,8 @@ class Supply:
         chosen = list(islice(ready, self._units.length))
         if not chosen:
             return None
-        stacks = self._settings.population.stacks([self._shape(t) for t in chosen], self._units.stack)
+        most = self._units.stack(self._units.length)
+        stacks = self._settings.population.stacks([self._shape(t) for t in chosen], most)
         turns = self._places(stacks)
         sent = [(trial, [*trial.user_attrs["turns"], turns[place]]) for place, trial in enumerate(chosen)]
         return self._started(self._journal.send_on(sent), stacks, turns)

@@ -16,8 +16,8 @@ class Together:
 
     Attributes:
         size: the most trials that are run together, as a stack; 1 runs each alone.
-        at_once: trials asked at once by a sampler that learns; null is twice `size`. More make larger stacks, but each
-            is asked knowing less.
+        at_once: trials asked at once by a sampler that has something to learn from; null is twice `size`. More make
+            larger stacks, but each is asked knowing less. The first, which know nothing anyway, are at least `size`.
         shape_knobs: knobs that the trials of a stack must have in common.
     """
 
@@ -39,17 +39,15 @@ class Together:
         """
         if self.size == 1:
             return Units(1, 1, 1)
-        if not learns:
-            return Units(max(exploring, AHEAD * self.size), AHEAD * self.size, self.size)
-        length = self.at_once or 2 * self.size
-        return Units(max(exploring, length), length, min(self.size, -(-length // 2)))
+        length = (self.at_once or 2 * self.size) if learns else AHEAD * self.size
+        return Units(max(exploring, length, self.size), length, self.size)
 
     def stacks(self, shapes: Sequence[Mapping[str, Any]], most: int) -> list[list[int]]:
         """Positions of the trials that form each stack; equal sizes rather than full ones.
 
         Args:
             shapes: for each trial the values of its shape knobs.
-            most: `Units.stack`.
+            most: `Units.stack` of those that they were asked or sent on with.
         """
         alike: dict[str, list[int]] = {}
         for place, shape in enumerate(shapes):
@@ -64,12 +62,16 @@ class Units:
     Attributes:
         first: length of the first unit, which knows nothing anyway.
         length: of the others.
-        stack: the most trials of a stack; a unit of trials that all fit together still makes two, for two workers.
+        size: the most trials of a stack.
     """
 
     first: int
     length: int
-    stack: int
+    size: int
+
+    def stack(self, unit: int) -> int:
+        """The most trials of a unit's stacks: all of one that fit together still make two, for two workers."""
+        return min(self.size, -(-unit // 2))
 
     def of(self, turn: int) -> range:
         """The unit of a turn."""

@@ -88,7 +88,7 @@ class Recorder:
         self._best_outputs = torch.empty(0)
         self._recipe, self._problem, self._on_epoch = recipe, problem, on_epoch
         shown = "val/accuracy" if problem.task == "classification" else "val/mae"
-        self._metrics = tuple(dict.fromkeys((shown, recipe.metric)))
+        self._further = tuple(dict.fromkeys(name for name in (shown, recipe.metric) if name != "val/loss"))
 
     def after_epoch(self, row: dict[str, float], weights: Weights, outputs: Tensor) -> bool:
         """Completes the epoch's row; True when training should stop.
@@ -104,7 +104,7 @@ class Recorder:
         epoch = int(row["epoch"])
         loss = measure(("val/loss",), outputs, self.val.y, self._problem)
         check_finite("val/loss", loss["val/loss"], epoch, row["lr"])
-        row = row | loss | measure(self._metrics, outputs, self.val.y, self._problem)
+        row = row | loss | measure(self._further, outputs, self.val.y, self._problem)
         self.curves.append(row)
         self._examples.append(_per_example(outputs, self.val.y, self._problem))
         if self._is_best(row):

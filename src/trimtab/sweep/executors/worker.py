@@ -36,7 +36,8 @@ def begin(payload: bytes, env: Mapping[str, str]) -> None:
     """Prepares a worker process: what it will run, its share of the machine, and its end."""
     global _payload
     _payload = payload
-    gc.enable()  # off where it was forked from, see uncollected.py
+    gc.freeze()  # what it was forked with, see uncollected.py
+    gc.enable()
     os.environ.update(env)
     if "torch" in sys.modules and THREADS[0] in env:  # imported with the main module, before the environment was set
         sys.modules["torch"].set_num_threads(int(env[THREADS[0]]))

@@ -1,0 +1,241 @@
+"""Forward and backward pass of padded perceptrons, written out.
+
+Autograd would find the same derivatives and call the same kernels, but its bookkeeping takes a third of a step of a few
+small networks. Gradients are written where they are kept.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+EPS, MOMENTUM = 1e-5, 0.1
+"""Of both normalisations, and of batch normalisation's running statistics: torch's defaults."""
+
+_aten = torch.ops.aten
+DERIVATIVES: dict[type[nn.Module], Callable[[Any, Tensor, Tensor, Tensor], Tensor]] = {
+    nn.Identity: lambda _, grad, z, out: grad,
+    nn.ReLU: lambda _, grad, z, out: _aten.threshold_backward.default(grad, out, 0),
+    nn.LeakyReLU: lambda kind, grad, z, out: _aten.leaky_relu_backward.default(grad, z, kind.negative_slope, False),
+    nn.ELU: lambda kind, grad, z, out: _aten.elu_backward.default(grad, kind.alpha, 1, 1, False, z),
+    nn.GELU: lambda kind, grad, z, out: _aten.gelu_backward.default(grad, z, approximate=kind.approximate),
+    nn.SiLU: lambda _, grad, z, out: _aten.silu_backward.default(grad, z),
+    nn.Tanh: lambda _, grad, z, out: _aten.tanh_backward.default(grad, out),
+    nn.Sigmoid: lambda _, grad, z, out: _aten.sigmoid_backward.default(grad, out),
+}
+"""By the activation's class: (the module, gradient of its output, its input, its output) → gradient of its input."""
+
+
+class Normalisation(Protocol):
+    """Gives (members, batch, units) mean 0 and variance 1 in its own way, before scale and shift."""
+
+    def forward(self, z: Tensor, training: bool) -> tuple[Tensor, Tensor]:
+        """The normalised units, and the factor that z − mean was multiplied with."""
+
+    def backward(self, grad: Tensor, normal: Tensor, factor: Tensor) -> Tensor:
+        """The gradient of `z` from that of the normalised units."""
+
+
+@dataclass(frozen=True)
+class OverUnits:
+    """Layer normalisation over a member's own units.
+
+    Attributes:
+        units: (members, 1, width), 1 for each unit that a member has, 0 for padding.
+        size: (members, 1, 1), how many it has.
+    """
+
+    units: Tensor
+    size: Tensor
+
+    def forward(self, z: Tensor, training: bool) -> tuple[Tensor, Tensor]:
+        """See `Normalisation`."""
+        centred = (z - self._mean(z * self.units)) * self.units
+        factor = (self._mean(centred.square()) + EPS).rsqrt()
+        return centred * factor, factor
+
+    def backward(self, grad: Tensor, normal: Tensor, factor: Tensor) -> Tensor:
+        """See `Normalisation`; padded units have no gradient."""
+        grad = grad * self.units
+        return (grad - self._mean(grad) - normal * self._mean(grad * normal)) * factor * self.units
+
+    def _mean(self, x: Tensor) -> Tensor:
+        return x.sum(2, keepdim=True) / self.size
+
+
+@dataclass(frozen=True)
+class OverBatch:
+    """Batch normalisation.
+
+    Attributes:
+        running: (2, members, 1, width) mean and variance over the batches so far, changed in place in training.
+    """
+
+    running: Tensor
+
+    def forward(self, z: Tensor, training: bool) -> tuple[Tensor, Tensor]:
+        """See `Normalisation`; of a single row the running statistics are all there is."""
+        if not training or z.shape[1] == 1:
+            factor = (self.running[1] + EPS).rsqrt()
+            return (z - self.running[0]) * factor, factor
+        mean = z.mean(1, keepdim=True)
+        centred = z - mean
+        var = centred.square().mean(1, keepdim=True)
+        rows = z.shape[1]
+        self.running.lerp_(torch.stack([mean, var * (rows / (rows - 1))]), MOMENTUM)
+        factor = (var + EPS).rsqrt()
+        return centred * factor, factor
+
+    def backward(self, grad: Tensor, normal: Tensor, factor: Tensor) -> Tensor:
+        """See `Normalisation`."""
+        if grad.shape[1] == 1:
+            return grad * factor
+        hanging = normal * (grad * normal).mean(1, keepdim=True)
+        return (grad - grad.mean(1, keepdim=True) - hanging) * factor
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a layer's backward pass needs of its forward pass: tensors of (members, batch, …).
+
+    Attributes:
+        x: what the layer was given.
+        normal: its units normalised, with the factor that did it; None without normalisation.
+        z: what its activation was given.
+        out: what that made of it.
+        mask: of dropout; None where nothing drops.
+    """
+
+    x: Tensor
+    normal: tuple[Tensor, Tensor] | None
+    z: Tensor
+    out: Tensor
+    mask: Tensor | None
+
+
+class Layer:
+    """A hidden layer of neighbouring members that all have it, or all have not.
+
+    Args:
+        number: of the layer, from 0.
+        rows: the members.
+        activations: of each; None where it does not have the layer.
+        units: (members, 1, width), 1 for each unit that a member has, 0 for padding.
+        normalisation: None if there is none.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        rows: slice,
+        activations: Sequence[nn.Module | None],
+        units: Tensor,
+        normalisation: Normalisation | None,
+    ) -> None:
+        self.number, self.rows, self._units, self._normalisation = number, rows, units, normalisation
+        found: dict[str, tuple[nn.Module, list[int]]] = {}
+        for row, kind in enumerate(activations):
+            if kind is not None:
+                found.setdefault(repr(kind), (kind, []))[1].append(row)
+        self._kinds = [(kind, torch.tensor(own, device=units.device)) for kind, own in found.values()]
+        order = torch.cat([own for _, own in self._kinds]) if self._kinds else torch.empty(0)
+        self._back = order.argsort()
+        # Only where 0 stays 0 may padded units do without a mask: sigmoid(0) is 0.5.
+        self._masked = any(float(kind(torch.zeros(()))) != 0 for kind, _ in self._kinds)
+
+    def bind(self, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> None:
+        """Says where weights and gradients lie.
+
+        Args:
+            weights: name → (members, …), of all members.
+            grads: likewise, written to by `backward`; may be empty if that is never called.
+        """
+        if not self._kinds:
+            return
+        own = partial(_parts, f"{self.number}.", self.rows)
+        self._linear = Linear(own(weights), own(grads))
+        self._weights, self._grads = own(weights), own(grads)
+
+    def forward(self, x: Tensor, training: bool, mask: Tensor | None) -> tuple[Tensor, Taken | None]:
+        """What the members make of (members, batch, units), and what `backward` needs of it."""
+        if not self._kinds:
+            return x, None
+        z, normal = self._linear.forward(x), None
+        if self._normalisation is not None:
+            normal = self._normalisation.forward(z, training)
+            z = normal[0] * self._weights["scale"].unsqueeze(1) + self._weights["shift"].unsqueeze(1)
+        out = self._by_kind(lambda kind, own: kind(own(z)))
+        taken = Taken(x, normal, z, out, mask)
+        if self._masked:
+            out = out * self._units
+        return out if mask is None else out * mask, taken
+
+    def backward(self, taken: Taken | None, grad: Tensor, last: bool) -> Tensor:
+        """Writes the gradients of the layer's weights; from that of its output the one of what it was given.
+
+        Args:
+            taken: of the forward pass.
+            grad: of what the layer made.
+            last: nobody needs the gradient of what it was given.
+        """
+        if taken is None:
+            return grad
+        if taken.mask is not None:
+            grad = grad * taken.mask
+        if self._masked:
+            grad = grad * self._units
+        z, out, after = taken.z, taken.out, grad
+        grad = self._by_kind(lambda kind, own: DERIVATIVES[type(kind)](kind, own(after), own(z), own(out)))
+        if self._normalisation is not None and taken.normal is not None:
+            normal, factor = taken.normal
+            torch.sum(grad * normal, 1, out=self._grads["scale"])
+            torch.sum(grad, 1, out=self._grads["shift"])
+            grad = self._normalisation.backward(grad * self._weights["scale"].unsqueeze(1), normal, factor)
+        return self._linear.backward(taken.x, grad, last)
+
+    def _by_kind(self, made: Callable[[nn.Module, Callable[[Tensor], Tensor]], Tensor]) -> Tensor:
+        """Each member's own activation, or something of it, given what picks the rows of those that share it."""
+        if len(self._kinds) == 1:
+            return made(self._kinds[0][0], _all)
+        return torch.cat([made(kind, partial(_rows, rows)) for kind, rows in self._kinds])[self._back]
+
+
+def _all(x: Tensor) -> Tensor:
+    return x
+
+
+def _rows(rows: Tensor, x: Tensor) -> Tensor:
+    return x[rows]
+
+
+def _parts(prefix: str, rows: slice, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A layer's parameters of some members, by what is behind its prefix."""
+    return {name.removeprefix(prefix): t[rows] for name, t in tensors.items() if name.startswith(prefix)}
+
+
+class Linear:
+    """x·Wᵀ + b of each member.
+
+    Args:
+        weights: `weight` (members, out, in) and `bias` (members, out), which may be missing.
+        grads: likewise, written to by `backward`.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> None:
+        self._weight, bias = weights["weight"], weights.get("bias")
+        self._turned, self._bias = self._weight.transpose(1, 2), None if bias is None else bias.unsqueeze(1)
+        self._to_weight, self._to_bias = grads.get("weight"), grads.get("bias")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(members, batch, in) → (members, batch, out)."""
+        return torch.bmm(x, self._turned) if self._bias is None else torch.baddbmm(self._bias, x, self._turned)
+
+    def backward(self, x: Tensor, grad: Tensor, last: bool = False) -> Tensor:
+        """See `Layer.backward`."""
+        torch.bmm(grad.transpose(1, 2), x, out=self._to_weight)
+        if self._to_bias is not None:
+            torch.sum(grad, 1, out=self._to_bias)
+        return grad if last else torch.bmm(grad, self._weight)
