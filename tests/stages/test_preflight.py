@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from projects import Project
 from trimtab import config
 from trimtab.data.arrays import Problem
-from trimtab.errors import ConfigError
+from trimtab.errors import ConfigError, TrackingError
 from trimtab.overrides import overrides
 from trimtab.stages import unpack
 from trimtab.stages.preflight import preflight
@@ -69,6 +69,15 @@ def test_knobs_that_would_have_no_effect_or_no_meaning(prepared: Project, capsys
     assert "training.batch_size" not in checked("training.batch_size=auto")
     with pytest.raises(ConfigError, match=r"searches training.batch_size=auto among other values"):
         checked("training.batch_size=16,auto")
+
+
+def test_what_is_wrong_with_the_study_is_said_before_what_is_wrong_with_mlflow(prepared: Project) -> None:
+    unusable = "tracking.uri=sqlite:////proc/nowhere/mlflow.db"
+    for typed, error in (([], TrackingError), (["schedule.warmup=1.5"], ConfigError)):
+        given = overrides([unusable, *typed])
+        cfg = config.compose(given)
+        with pytest.raises(error):
+            preflight(cfg, swept(cfg, given))
 
 
 def test_a_fixed_knob_is_not_searched(prepared: Project) -> None:

@@ -180,13 +180,13 @@ class PaddedMLP:
         if keys is not None and any(self._drops[1:]):
             masks = self._mask(slice(1, None), keys, (x.shape[1], self.width)).unbind()
         taken = []
-        for layers, mask_ in zip(self._layers, masks, strict=True):
+        for layers, drop in zip(self._layers, masks, strict=True):
             made = [
-                layer.forward(_of(layer.rows, x), training, None if mask_ is None else _of(layer.rows, mask_))
+                layer.forward(_of(layer.rows, x), training, None if drop is None else _of(layer.rows, drop))
                 for layer in layers
             ]
             x = _joined([out for out, _ in made])
-            taken.append([of_rows for _, of_rows in made])
+            taken.append([needed for _, needed in made])
         self._batches += int(training and self._norm == "batch" and x.shape[1] > 1)
         if training:
             self._taken, self._last = taken, x

@@ -129,5 +129,6 @@ def network(models: Sequence[nn.Module], device: torch.device) -> Network:
     # Here and not above: mlp.py needs this module's types.
     from trimtab.population.mlp import PaddedMLP, hidden_layers
 
-    perceptrons = [m for m in models if isinstance(m, MLP) and hidden_layers(m)]
+    # Not those derived from it, whose forward pass may be another.
+    perceptrons = [m for m in models if type(m) is MLP and hidden_layers(m)]
     return PaddedMLP(perceptrons, device) if len(perceptrons) == len(models) else Vmapped(models, device)

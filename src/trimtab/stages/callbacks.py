@@ -12,12 +12,11 @@ from trimtab.stages import unpack
 from trimtab.stages.train import complete, trial_run
 from trimtab.sweep.store.study import Study, by_seed, reason
 from trimtab.tracking.runs import Experiment, Parent, experiment
-from trimtab.trial.result import load_result
+from trimtab.trial.result import RESULT, WEIGHTS, load_result
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-WEIGHTS, RESULT = "weights.pt", "result.json"
 MEAN = "objective/mean"
 
 

@@ -15,6 +15,7 @@ from trimtab.population.members import Member
 from trimtab.population.train import train_many
 from trimtab.stages.train import complete
 from trimtab.tracking.runs import Parent, RunWriter, Settings, opened_run
+from trimtab.trial.result import RESULT, WEIGHTS
 from trimtab.trial.train import Device, Recipe, TrialResult, load_result, save_result, train
 
 
@@ -49,7 +50,7 @@ class Confirmed:
 
 def confirm(trainings: Sequence[Training]) -> list[Confirmed]:
     """One entrant on its seeds and folds, together where the study's trials were; runs in a worker."""
-    if all((t.folder / "result.json").exists() for t in trainings):
+    if all((t.folder / RESULT).exists() for t in trainings):
         return [_saved(t) for t in trainings]
     with ExitStack() as opened:
         runs = [
@@ -94,7 +95,7 @@ def _kept(training: Training, run: RunWriter, found: TrialResult | Exception) ->
         raise found
     complete(run, found)
     save_result(training.folder, found)
-    (training.folder / "weights.pt").unlink(missing_ok=True)  # evaluate trains the champion on more rows
+    (training.folder / WEIGHTS).unlink(missing_ok=True)  # evaluate trains the champion on more rows
     return Confirmed(found.value, found.best_epoch)
 
 

@@ -118,9 +118,10 @@ def export(directory: Path, cfg: DictConfig) -> dict[str, Any]:
 def _write_company(found: "Study") -> None:
     """How large the stacks were that trials were trained in: beside the study, since a rerun may differ."""
     from trimtab.sweep.store.study import facts
+    from trimtab.trial.result import CLOCK
 
-    complete = [t for t in found.finished if t.state.name == "COMPLETE" and (found.folder(t) / "timing.json").is_file()]
-    shared = [float(read_json(found.folder(t) / "timing.json").get("stack_epochs", 0.0)) for t in complete]
+    complete = [t for t in found.finished if t.state.name == "COMPLETE" and (found.folder(t) / CLOCK).is_file()]
+    shared = [float(read_json(found.folder(t) / CLOCK).get("stack_epochs", 0.0)) for t in complete]
     epochs = list(zip((float(facts(t)["epochs"] or 0) for t in complete), shared, strict=True))
     company = {
         "member_epochs": sum(own for own, _ in epochs),

@@ -182,8 +182,10 @@ def single(cfg: DictConfig) -> None:
 
 def _alone(cfg: DictConfig, folder: Path) -> str:
     """Trains once; what there is to say of it."""
+    from trimtab.trial.result import RESULT
+
     value = trained(cfg, folder)
-    found = read_json(folder / "result.json")
+    found = read_json(folder / RESULT)
     return (
         f"{cfg.objective.metric} = {value:.4g} at the best epoch, {found['best_epoch']} of {found['epochs']} "
         f"({found['steps']:,} steps of {found['batch_size']:,} rows; validation; data {cfg.data.name})"

@@ -14,6 +14,9 @@ from trimtab.paths import atomic, read_json, write_json
 if TYPE_CHECKING:
     from torch import Tensor
 
+RESULT, CLOCK, EXAMPLES, WEIGHTS = "result.json", "timing.json", "validation.npz", "weights.pt"
+"""A trial's files."""
+
 _PLAIN = ("value", "best_epoch", "epochs", "curves", "best", "parameters", "batch_size", "steps")
 _CLOCK = ("seconds", "peak_memory_mb", "stack_epochs")
 
@@ -63,12 +66,12 @@ def save_result(folder: Path, result: TrialResult) -> None:
     import torch  # here and not above: readers do without
 
     # From open files: from a path, torch would write its name into the file, and numpy append a suffix to it.
-    with atomic(folder / "weights.pt") as path, path.open("wb") as file:
+    with atomic(folder / WEIGHTS) as path, path.open("wb") as file:
         torch.save(result.weights, file)
-    with atomic(folder / "validation.npz") as path, path.open("wb") as file:
+    with atomic(folder / EXAMPLES) as path, path.open("wb") as file:
         np.savez_compressed(file, per_example=result.per_example)
-    write_json(folder / "timing.json", {name: getattr(result, name) for name in _CLOCK})
-    write_json(folder / "result.json", {name: getattr(result, name) for name in _PLAIN})
+    write_json(folder / CLOCK, {name: getattr(result, name) for name in _CLOCK})
+    write_json(folder / RESULT, {name: getattr(result, name) for name in _PLAIN})
 
 
 def load_result(folder: Path) -> TrialResult:
@@ -77,11 +80,9 @@ def load_result(folder: Path) -> TrialResult:
     Raises:
         TrimtabError: a file is missing or damaged.
     """
-    plain = read_json(folder / "result.json")
+    plain = read_json(folder / RESULT)
     plain["curves"] = tuple(plain["curves"])
-    return TrialResult(
-        **plain, **read_json(folder / "timing.json"), per_example=_per_example(folder / "validation.npz"), weights={}
-    )
+    return TrialResult(**plain, **read_json(folder / CLOCK), per_example=_per_example(folder / EXAMPLES), weights={})
 
 
 def _per_example(path: Path) -> NDArray[Any]:

@@ -1,5 +1,6 @@
 """One contract for every executor, and what only processes can do."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -47,6 +48,10 @@ def nap(seconds: float) -> float:
 
 def threads(_: int) -> dict[str, str]:
     return {name: os.environ[name] for name in worker.THREADS}
+
+
+def collects(_: int) -> tuple[bool, bool]:
+    return gc.isenabled(), gc.get_freeze_count() > 10_000
 
 
 class ExecutorContract:
@@ -190,6 +195,11 @@ def test_threads_asked_for_win_over_the_environment_and_that_over_a_share(monkey
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert "OMP_NUM_THREADS" not in worker.share(0, 2)
     assert worker.share(0, 2, threads=3)["OMP_NUM_THREADS"] == "3"
+
+
+def test_forked_workers_collect_garbage_but_not_among_what_they_were_forked_with() -> None:
+    with Processes(1, preload=["trimtab.paths"]) as executor:
+        assert executor.submit(collects, 0).result() == (True, True)
 
 
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:

@@ -1,0 +1,95 @@
+"""The written out passes against autograd through each member's own module, one step, every activation and norm."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trimtab.models.activations import ACTIVATIONS
+from trimtab.models.mlp import MLP
+from trimtab.population.flat import Flat
+from trimtab.population.mlp import PaddedMLP
+from trimtab.population.network import network
+
+BATCH, FEATURES, OUTPUTS = 12, 5, 3
+SIZES = [(3, 7), (2, 7), (2, 4), (1, 9)]
+"""Depth and width of each member: the deepest first, as in a stack."""
+
+
+def models(activation: str, normalisation: str) -> list[MLP]:
+    torch.manual_seed(0)
+    made = [
+        MLP((FEATURES,), OUTPUTS, depth=depth, width=width, activation=activation, normalisation=normalisation)
+        for depth, width in SIZES
+    ]
+    for p in (p for model in made for p in model.parameters()):
+        nn.init.normal_(p, std=0.5)  # biases and scales too: equal ones would hide a mistake
+    return made
+
+
+def stacked(members: list[MLP]) -> tuple[PaddedMLP, Flat]:
+    network = PaddedMLP(members, torch.device("cpu"))
+    flat = Flat(network.layout, len(members), torch.device("cpu"))
+    for m in range(len(members)):
+        flat.fill(m, network.load(m))
+    return network, flat
+
+
+def gradients(network: PaddedMLP, flat: Flat, member: int) -> dict[str, Tensor]:
+    """A member's gradients as its own module names them."""
+    found = network.state(member, {name: p.grad for name, p in flat.parameters.items() if p.grad is not None})
+    return {name: grad for name, grad in found.items() if "running" not in name and "batches" not in name}
+
+
+@pytest.mark.filterwarnings("ignore:grad and param do not obey")
+@pytest.mark.parametrize("normalisation", ["none", "batch", "layer"])
+@pytest.mark.parametrize("activation", [*ACTIVATIONS, "mixed"])
+def test_outputs_gradients_and_statistics_are_autograds(activation: str, normalisation: str) -> None:
+    if activation == "mixed":
+        members = [models(kind, normalisation)[m] for m, kind in enumerate(("gelu", "tanh", "sigmoid", "gelu"))]
+    else:
+        members = models(activation, normalisation)
+    stack, flat = stacked(members)
+    x, wanted = torch.randn(len(members), BATCH, FEATURES), torch.randn(len(members), BATCH, OUTPUTS)
+    outputs = stack.forward(flat.parameters, x, True, None)
+    stack.backward(wanted)
+    for m, model in enumerate(members):
+        expected = model.train()(x[m])
+        expected.backward(wanted[m])
+        torch.testing.assert_close(outputs[m], expected)
+        ours = gradients(stack, flat, m)
+        assert ours.keys() == dict(model.named_parameters()).keys()
+        for name, p in model.named_parameters():
+            torch.testing.assert_close(ours[name], p.grad, atol=2e-5, rtol=1e-4, msg=f"{m} {name}")
+        statistics = {n: v for n, v in stack.state(m, flat.parameters).items() if n in dict(model.named_buffers())}
+        for name, buffer in model.named_buffers():
+            torch.testing.assert_close(statistics[name], buffer)
+
+
+@pytest.mark.parametrize("normalisation", ["none", "batch", "layer"])
+def test_padding_has_no_gradient(normalisation: str) -> None:
+    members = models("sigmoid", normalisation)
+    stack, flat = stacked(members)
+    shapes = [{name: tuple(w.shape) for name, w in stack.load(m).items()} for m in range(len(members))]
+    stack.forward(flat.parameters, torch.randn(len(members), BATCH, FEATURES), True, None)
+    stack.backward(torch.randn(len(members), BATCH, OUTPUTS))
+    for m, own in enumerate(shapes):
+        for corner in flat.layout.corners(flat.grads, m, own).values():
+            corner.zero_()
+    assert not flat.grads.any()
+
+
+class Doubled(MLP):
+    """Not what its layers alone would compute."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+def test_a_network_derived_from_ours_keeps_its_own_forward_pass() -> None:
+    members = [Doubled((FEATURES,), OUTPUTS, depth=1, width=4) for _ in range(2)]
+    x, stack = torch.randn(2, BATCH, FEATURES), network(members, torch.device("cpu"))
+    flat = Flat(stack.layout, 2, torch.device("cpu"))
+    for m in range(2):
+        flat.fill(m, stack.load(m))
+    expected = torch.stack([member(rows) for member, rows in zip(members, x, strict=True)])
+    torch.testing.assert_close(stack.forward(flat.parameters, x, True, None), expected.detach())
