@@ -1,7 +1,7 @@
 """All weights of all members in one matrix, a row per member.
 
 Optimizers, penalties and noise then act on one tensor, whatever the network's layers are; a member leaves by leaving
-out its row. Layers see views of the matrix, and autograd adds to views of a second one: nothing is copied in a step.
+out its row. Layers see views of the matrix, and their gradients land in views of a second one: no step copies them.
 """
 
 import math
@@ -64,7 +64,7 @@ class Flat:
 
     Attributes:
         rows: (members, size) weights.
-        grads: (members, size) gradients; autograd adds to it.
+        grads: (members, size) gradients: zeros, until a backward pass adds to them or writes over them.
         parameters: name → (members, *shape), leaves that share memory with `rows`.
     """
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.config_repository import IConfigRepository
@@ -15,6 +16,9 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+
+_BASES: "WeakKeyDictionary[ConfigLoader, dict[tuple[str, ...], bytes]]" = WeakKeyDictionary()
+"""Composed configurations, pickled: a study is planned twice, for its name and for its trials."""
 
 
 class Composer:
@@ -30,7 +34,6 @@ class Composer:
         self._master = master
         self._parser = OverridesParser.create(config_loader=loader)
         self._options: dict[str, list[str]] = {}
-        self._bases: dict[tuple[str, ...], bytes] = {}
 
     def options(self, group: str) -> list[str]:
         """The options of a config group; none if there is no such group."""
@@ -86,10 +89,12 @@ class Composer:
 
     def _base(self, choices: tuple[str, ...]) -> DictConfig:
         """A fresh copy; pickle copies a configuration five times as fast as deepcopy."""
-        if choices not in self._bases:
-            base = self._loader.load_sweep_config(self._master, list(choices))
-            self._bases[choices] = pickle.dumps(base)
-        copied: DictConfig = pickle.loads(self._bases[choices])
+        known = _BASES.setdefault(self._loader, {})
+        key = (str(self._master.hydra.job.config_name), *written(self._master.hydra.overrides.hydra), "", *choices)
+        if key not in known:
+            known[key] = pickle.dumps(self._loader.load_sweep_config(self._master, list(choices)))
+        copied: DictConfig = pickle.loads(known[key])
+        OmegaConf.copy_cache(self._master, copied)  # what was resolved since: `now` is the same for all
         return copied
 
 
