@@ -225,7 +225,7 @@ def leaves(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Prints a person's error and exits with code 2; anything else keeps its traceback."""
+    """Prints a person's error and exits with code 2; anything else keeps its traceback. Ends the process quickly."""
     leave_quickly()
     try:
         yield

@@ -1,12 +1,16 @@
 """The written out passes against autograd through each member's own module, one step, every activation and norm."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from sample_members import recipe, sgd
 from trimtab.models.activations import ACTIVATIONS
 from trimtab.models.mlp import MLP
 from trimtab.population.flat import Flat
+from trimtab.population.members import company
 from trimtab.population.mlp import PaddedMLP
 from trimtab.population.network import network
 
@@ -65,6 +69,28 @@ def test_outputs_gradients_and_statistics_are_autograds(activation: str, normali
             torch.testing.assert_close(statistics[name], buffer)
 
 
+@pytest.mark.filterwarnings("ignore:grad and param do not obey")
+@pytest.mark.parametrize("normalisation", ["none", "batch", "layer"])
+def test_after_some_have_left_and_of_a_single_row(normalisation: str) -> None:
+    """Where weights and gradients lie has changed; a single row has no statistics of its own."""
+    members = models("relu", normalisation)
+    stack, flat = stacked(members)
+    stack.forward(flat.parameters, torch.randn(len(members), BATCH, FEATURES), True, None)
+    stack.keep([0, 2])
+    flat.keep([0, 2])
+    x, wanted = torch.randn(2, 1, FEATURES), torch.randn(2, 1, OUTPUTS)
+    outputs = stack.forward(flat.parameters, x, True, None)
+    stack.backward(wanted)
+    for m in range(2):
+        model = MLP((FEATURES,), OUTPUTS, depth=SIZES[2 * m][0], width=SIZES[2 * m][1], normalisation=normalisation)
+        model.load_state_dict(stack.state(m, flat.parameters))
+        expected = model.train(normalisation != "batch")(x[m])
+        expected.backward(wanted[m])
+        torch.testing.assert_close(outputs[m], expected)
+        for name, p in model.named_parameters():
+            torch.testing.assert_close(gradients(stack, flat, m)[name], p.grad, atol=2e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("normalisation", ["none", "batch", "layer"])
 def test_padding_has_no_gradient(normalisation: str) -> None:
     members = models("sigmoid", normalisation)
@@ -93,3 +119,11 @@ def test_a_network_derived_from_ours_keeps_its_own_forward_pass() -> None:
         flat.fill(m, stack.load(m))
     expected = torch.stack([member(rows) for member, rows in zip(members, x, strict=True)])
     torch.testing.assert_close(stack.forward(flat.parameters, x, True, None), expected.detach())
+
+
+def test_members_that_drop_and_those_that_do_not_share_no_stack_of_derived_networks() -> None:
+    """Ours leaves its dropout out at 0: one of them would be computed as the other."""
+    rates = (0.0, 0.2, 0.5)
+    none, some, more = (company(recipe(partial(Doubled, depth=1, width=4, dropout=rate), sgd())) for rate in rates)
+    assert none != some == more
+    assert len({company(recipe(partial(MLP, depth=1, width=4, dropout=rate), sgd())) for rate in rates}) == 1

@@ -53,7 +53,7 @@ def test_each_member_walks_as_torch_alone(kind: str) -> None:
     cases = CASES[kind]
     decays = [0.1 * n for n in range(len(cases))]
     random = torch.Generator().manual_seed(0)
-    flat = Flat(Layout.of({"w": (3, 4), "b": (5,)}), len(cases), torch.device("cpu"), torch.float64)
+    flat = Flat(Layout.of({"w": (4, 4), "b": (16,)}), len(cases), torch.device("cpu"), torch.float64)
     flat.rows.data.copy_(torch.randn(flat.rows.shape, generator=random, dtype=torch.float64))
     stacked = ALL[kind](flat.rows, hyper(cases, decays))
     single = [row.clone().requires_grad_() for row in flat.rows.detach()]
@@ -65,7 +65,7 @@ def test_each_member_walks_as_torch_alone(kind: str) -> None:
             lr = case["lr"] * 0.95**step
             optimizer.param_groups[0]["lr"] = lr
             with torch.no_grad():
-                w[:12] *= 1.0 - lr * decay
+                w[:16] *= 1.0 - lr * decay
             w.grad = grad.clone()
             optimizer.step()
         with torch.no_grad():
@@ -77,8 +77,8 @@ def test_each_member_walks_as_torch_alone(kind: str) -> None:
 
 def test_members_that_stay_walk_on_unchanged() -> None:
     cases = CASES["adamw"]
-    grads = torch.randn(3, 6, generator=torch.Generator().manual_seed(1))
-    flats = [Flat(Layout.of({"w": (2, 3)}), 3, torch.device("cpu")) for _ in range(2)]
+    grads = torch.randn(3, 16, generator=torch.Generator().manual_seed(1))
+    flats = [Flat(Layout.of({"w": (2, 8)}), 3, torch.device("cpu")) for _ in range(2)]
     moved = []
     for leaves, flat in zip((False, True), flats, strict=True):
         settings = {k: v.float() for k, v in hyper(cases, [0.1] * 3).items()}
@@ -90,17 +90,18 @@ def test_members_that_stay_walk_on_unchanged() -> None:
                 flat.keep(stay)
                 stacked.keep(stay, flat.rows)
             with torch.no_grad():
-                stacked.begin(grads[stay] * (step + 1), torch.ones(1, len(stay), 1), 6)
+                stacked.begin(grads[stay] * (step + 1), torch.ones(1, len(stay), 1), 16)
                 stacked.step(0)
         moved.append(flat.rows.detach())
     assert torch.equal(moved[0][[0, 2]], moved[1])
 
 
 @pytest.mark.filterwarnings("ignore:grad and param do not obey")
-def test_views_share_memory_and_gradients() -> None:
+def test_views_share_memory_and_gradients_and_begin_at_round_addresses() -> None:
     flat = Flat(Layout.of({"b": (2,), "w": (2, 3)}), 2, torch.device("cpu"))
     flat.fill(1, {"w": torch.ones(1, 2)})
-    assert flat.rows[1].tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
-    assert flat.layout.weights == 6
+    assert flat.rows[1].tolist() == [1.0, 1.0] + [0.0] * 30
+    assert (flat.layout.weights, flat.layout.size) == (16, 32)
+    assert all(weight[m].data_ptr() % 64 == 0 for weight in flat.parameters.values() for m in range(2))
     (flat.parameters["w"].sum(dim=(1, 2)) * torch.tensor([2.0, 3.0])).sum().backward()
-    assert flat.grads.tolist() == [[2.0] * 6 + [0.0] * 2, [3.0] * 6 + [0.0] * 2]
+    assert flat.grads.tolist() == [[2.0] * 6 + [0.0] * 26, [3.0] * 6 + [0.0] * 26]

@@ -107,6 +107,18 @@ def test_company_changes_no_bit(rows: Rows) -> None:
             assert all(torch.equal(ours.weights[k], theirs.weights[k]) for k in ours.weights)
 
 
+@pytest.mark.parametrize("width", [17, 24, 50, 99])
+def test_the_place_in_a_stack_changes_no_bit(width: int, rows: Rows) -> None:
+    """Products round by where their numbers begin in memory: every row begins alike, and so does all that is in it."""
+    same = recipe(mlp(width=width), sgd(), epochs=3, batch_size=16)
+    members = [Member(n, same, seed=n) for n in range(5)]
+    everybody = dict(train_many(members, rows.train, rows.val, rows.problem))
+    for n in (3, 4):
+        alone = result(dict(train_many([members[n]], rows.train, rows.val, rows.problem))[n])
+        weights = result(everybody[n]).weights
+        assert all(torch.equal(weights[k], alone.weights[k]) for k in alone.weights)
+
+
 def test_one_that_diverges_leaves_alone(rows: Rows) -> None:
     recipes = [recipe(mlp(), sgd()), recipe(mlp(), sgd(lr=1e30)), recipe(mlp(), adamw())]
     found = together(recipes, rows)

@@ -12,11 +12,15 @@ import torch
 from torch import Tensor
 
 Shape = tuple[int, ...]
+ALIGNED = 16
+"""Numbers between places where a parameter may begin: products round differently elsewhere, and in another row."""
 
 
 @dataclass(frozen=True)
 class Layout:
     """Where each parameter lies in a member's row: first those of two dimensions or more, which decay acts on.
+
+    Between them are gaps of zeros, so that all begin at equally round addresses whatever the row.
 
     Attributes:
         shapes: of each parameter, in the order of the row.
@@ -31,26 +35,29 @@ class Layout:
         """The layout of parameters of these shapes."""
         matrices = {name: shape for name, shape in shapes.items() if len(shape) >= 2}
         others = {name: shape for name, shape in shapes.items() if len(shape) < 2}
-        return cls(matrices | others, sum(map(math.prod, matrices.values())))
+        return cls(matrices | others, sum(map(_room, matrices.values())))
 
     @property
     def size(self) -> int:
         """Length of a row."""
-        return sum(map(math.prod, self.shapes.values()))
+        return sum(map(_room, self.shapes.values()))
 
     def views(self, rows: Tensor) -> dict[str, Tensor]:
         """(members, size) → each parameter as (members, *shape), sharing memory."""
         found, start = {}, 0
         for name, shape in self.shapes.items():
-            length = math.prod(shape)
-            found[name] = rows[:, start : start + length].view(len(rows), *shape)
-            start += length
+            found[name] = rows[:, start : start + math.prod(shape)].view(len(rows), *shape)
+            start += _room(shape)
         return found
 
     def corners(self, rows: Tensor, member: int, shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
         """One member's part of (members, size) at its own sizes, sharing memory; around a corner lies padding."""
         views = self.views(rows[member : member + 1])
         return {name: views[name][0][tuple(map(slice, shape))] for name, shape in shapes.items()}
+
+
+def _room(shape: Shape) -> int:
+    return -(-math.prod(shape) // ALIGNED) * ALIGNED
 
 
 class Flat:

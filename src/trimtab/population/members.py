@@ -95,4 +95,5 @@ def company(recipe: Recipe) -> tuple[Any, ...]:
     name = f"{model.func.__module__}.{model.func.__qualname__}"
     if model.func is MLP and model.keywords.get("depth", 0) >= 1:
         return (*shared, name, model.keywords.get("normalisation", "none"))
-    return (*shared, name, *sorted((k, str(v)) for k, v in model.keywords.items() if k not in OWN))
+    dropping = [k for k in OWN if "dropout" in k and model.keywords.get(k)]  # a network may leave the layers out at 0
+    return (*shared, name, *dropping, *sorted((k, str(v)) for k, v in model.keywords.items() if k not in OWN))

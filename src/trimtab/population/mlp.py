@@ -16,7 +16,7 @@ from trimtab.models.dropout import mask, positions
 from trimtab.models.mlp import MLP
 from trimtab.population.flat import Layout, Shape
 from trimtab.population.network import Named
-from trimtab.population.passes import Layer, Linear, Normalisation, OverBatch, OverUnits
+from trimtab.population.passes import DERIVATIVES, Layer, Linear, Normalisation, OverBatch, OverUnits, parts
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,12 @@ def hidden_layers(model: MLP) -> list[Hidden]:
     ]
 
 
+def is_written_out(model: MLP) -> bool:
+    """Whether `passes` has what it computes: not a derived class, whose forward pass may be another."""
+    layers = hidden_layers(model)
+    return type(model) is MLP and bool(layers) and all(type(h.activation) in DERIVATIVES for h in layers)
+
+
 def _rate(dropout: nn.Module | None) -> float:
     return 0.0 if dropout is None else float(dropout.p)  # type: ignore[arg-type]
 
@@ -59,6 +65,10 @@ def _of(rows: slice, tensor: Tensor) -> Tensor:
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+EVEN = 4
+"""Widths are padded to multiples of it: else products round by where in its stack a member lies."""
 
 
 class PaddedMLP:
@@ -76,7 +86,8 @@ class PaddedMLP:
         self._norm = "none" if first.norm is None else "layer"
         if isinstance(first.norm, nn.modules.batchnorm._BatchNorm):
             self._norm = "batch"
-        self.width = max(h.linear.out_features for layers in self._hidden for h in layers)
+        widest = max(h.linear.out_features for layers in self._hidden for h in layers)
+        self.width = -(-widest // EVEN) * EVEN
         self.layout = Layout.of(self._shapes())
         depth, width = self._depth, self.width
         self._running = torch.zeros(2, depth, len(models), width, device=device)
@@ -170,7 +181,7 @@ class PaddedMLP:
         grads = {name: p.grad for name, p in parameters.items() if p.grad is not None}
         for layer in chain.from_iterable(self._layers):
             layer.bind(weights, grads)
-        self._output = Linear(*({n.removeprefix("output."): t for n, t in some.items()} for some in (weights, grads)))
+        self._last_layer = Linear(parts("output.", slice(None), weights), parts("output.", slice(None), grads))
         self._bound = parameters
 
     def _forward(self, x: Tensor, training: bool, keys: Tensor | None) -> Tensor:
@@ -190,14 +201,16 @@ class PaddedMLP:
         self._batches += int(training and self._norm == "batch" and x.shape[1] > 1)
         if training:
             self._taken, self._last = taken, x
-        return self._output.forward(x)
+        return self._last_layer.forward(x)
 
     @torch.no_grad()
     def backward(self, grad: Tensor) -> None:
-        """See `Network`; written over what gradients there were."""
-        grad = self._output.backward(self._last, grad)
+        """See `Network`; where members lack a layer, its gradients are not touched."""
+        taken, last = self._taken, self._last
+        del self._taken, self._last  # the next step needs the room
+        grad = self._last_layer.backward(last, grad)
         for at in reversed(range(self._depth)):
-            pairs = zip(self._layers[at], self._taken[at], strict=True)
+            pairs = zip(self._layers[at], taken[at], strict=True)
             grad = _joined([layer.backward(t, _of(layer.rows, grad), at == 0) for layer, t in pairs])
 
     def _mask(self, places: slice, keys: Tensor, shape: Sequence[int]) -> Tensor:

@@ -40,7 +40,10 @@ class Network(Protocol):
         """
 
     def backward(self, grad: Tensor) -> None:
-        """After `forward` in training: the gradients of its parameters, which were 0, from that of its outputs."""
+        """After `forward` in training, and once: its parameters' gradients from that of its outputs.
+
+        They must be 0: some are added to, and those of a layer that a member lacks are left alone.
+        """
 
     def state(self, member: int, parameters: Mapping[str, Tensor]) -> Named:
         """A copy of one member's weights and buffers as its own module names them."""
@@ -127,8 +130,7 @@ def _shapes(named: Sequence[Named]) -> Mapping[str, Shape]:
 def network(models: Sequence[nn.Module], device: torch.device) -> Network:
     """The stack that trains these networks fastest."""
     # Here and not above: mlp.py needs this module's types.
-    from trimtab.population.mlp import PaddedMLP, hidden_layers
+    from trimtab.population.mlp import PaddedMLP, is_written_out
 
-    # Not those derived from it, whose forward pass may be another.
-    perceptrons = [m for m in models if type(m) is MLP and hidden_layers(m)]
+    perceptrons = [m for m in models if isinstance(m, MLP) and is_written_out(m)]
     return PaddedMLP(perceptrons, device) if len(perceptrons) == len(models) else Vmapped(models, device)

@@ -155,7 +155,7 @@ class Layer:
         """
         if not self._kinds:
             return
-        own = partial(_parts, f"{self.number}.", self.rows)
+        own = partial(parts, f"{self.number}.", self.rows)
         self._linear = Linear(own(weights), own(grads))
         self._weights, self._grads = own(weights), own(grads)
 
@@ -174,12 +174,12 @@ class Layer:
         return out if mask is None else out * mask, taken
 
     def backward(self, taken: Taken | None, grad: Tensor, last: bool) -> Tensor:
-        """Writes the gradients of the layer's weights; from that of its output the one of what it was given.
+        """Writes the gradients of the layer's weights; makes of that of its output the one of what it was given.
 
         Args:
             taken: of the forward pass.
             grad: of what the layer made.
-            last: nobody needs the gradient of what it was given.
+            last: nobody needs the gradient of what it was given, and what comes back is none.
         """
         if taken is None:
             return grad
@@ -191,8 +191,8 @@ class Layer:
         grad = self._by_kind(lambda kind, own: DERIVATIVES[type(kind)](kind, own(after), own(z), own(out)))
         if self._normalisation is not None and taken.normal is not None:
             normal, factor = taken.normal
-            torch.sum(grad * normal, 1, out=self._grads["scale"])
-            torch.sum(grad, 1, out=self._grads["shift"])
+            self._grads["scale"].copy_((grad * normal).sum(1))
+            self._grads["shift"].copy_(grad.sum(1))
             grad = self._normalisation.backward(grad * self._weights["scale"].unsqueeze(1), normal, factor)
         return self._linear.backward(taken.x, grad, last)
 
@@ -211,7 +211,7 @@ def _rows(rows: Tensor, x: Tensor) -> Tensor:
     return x[rows]
 
 
-def _parts(prefix: str, rows: slice, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def parts(prefix: str, rows: slice, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A layer's parameters of some members, by what is behind its prefix."""
     return {name.removeprefix(prefix): t[rows] for name, t in tensors.items() if name.startswith(prefix)}
 
@@ -235,7 +235,11 @@ class Linear:
 
     def backward(self, x: Tensor, grad: Tensor, last: bool = False) -> Tensor:
         """See `Layer.backward`."""
-        torch.bmm(grad.transpose(1, 2), x, out=self._to_weight)
+        assert self._to_weight is not None
+        if grad.device.type == "cpu":
+            torch.bmm(grad.transpose(1, 2), x, out=self._to_weight)
+        else:  # not everywhere may a product be written between other numbers
+            self._to_weight.copy_(torch.bmm(grad.transpose(1, 2), x))
         if self._to_bias is not None:
-            torch.sum(grad, 1, out=self._to_bias)
+            self._to_bias.copy_(grad.sum(1))
         return grad if last else torch.bmm(grad, self._weight)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
-from trimtab.errors import ConfigError
+from trimtab.errors import ConfigError, TrimtabError
 from trimtab.garbage import uncollected
 from trimtab.paths import Paths
 from trimtab.stages.train import OWN_TRAINING
@@ -14,6 +14,7 @@ from trimtab.sweep.executors.local import Processes, preloading
 from trimtab.sweep.executors.worker import share
 
 PRELOAD = ("trimtab.stages.population", "trimtab.stages.preflight", "trimtab.sweep.jobs.job")
+"""What trials import, and what brings them into a worker: else each would import that after the fork."""
 AUTO = "auto"
 
 
@@ -59,39 +60,43 @@ def preflight(cfg: DictConfig, searched: Mapping[str, str], preloaded: Sequence[
     """
     _check_batch_size(searched)
     _check_validation(cfg, searched)
+    unusable = _track(cfg)
     found = _examined(cfg, preloaded)
     if found.trains_itself:
         _check_alive(searched)
         print(OWN_TRAINING)
+    if unusable is not None:
+        raise unusable
     return found
 
 
-def _examined(cfg: DictConfig, preloaded: Sequence[str]) -> Findings:
-    """`examine`, in a worker if there is to be one; what this process needs, it imports while workers' imports run.
+def _track(cfg: DictConfig) -> TrimtabError | None:
+    """Opens MLflow's experiment, which is made if it isn't there; what is wrong with it, which the study comes before.
 
-    Where there is something wrong with the study and with MLflow, the study comes first.
+    First, since what it needs is imported here while workers' imports run in their own process.
     """
-    try:
-        with uncollected():
-            import trimtab.sweep.sweep  # noqa: F401  else Hydra would do it later
+    with uncollected():
+        import trimtab.sweep.sweep  # noqa: F401  else Hydra would do it later
 
-            _track(cfg)
-    finally:
-        if preloaded:
-            with Processes(1, preload=preloaded) as executor:
-                found: Findings = executor.submit(examine, cfg).result()
-        else:
-            found = examine(cfg)
-    return found
-
-
-def _track(cfg: DictConfig) -> None:
-    """Opens MLflow's experiment, which is made if it isn't there."""
-    if not cfg.sweep.dry_run:
+        if cfg.sweep.dry_run:
+            return None
         from trimtab.stages import unpack
         from trimtab.tracking.runs import experiment
 
-        experiment(unpack.tracking(cfg.tracking), cfg.data.name)
+        try:
+            experiment(unpack.tracking(cfg.tracking), cfg.data.name)
+        except TrimtabError as e:
+            return e
+    return None
+
+
+def _examined(cfg: DictConfig, preloaded: Sequence[str]) -> Findings:
+    """`examine`, in a worker if there is to be one."""
+    if not preloaded:
+        return examine(cfg)
+    with Processes(1, preload=preloaded) as executor:
+        found: Findings = executor.submit(examine, cfg).result()
+    return found
 
 
 def examine(cfg: DictConfig) -> Findings:

@@ -70,7 +70,7 @@ class Units:
     size: int
 
     def stack(self, unit: int) -> int:
-        """The most trials of a unit's stacks: all of one that fit together still make two, for two workers."""
+        """The most trials of a unit's stacks: all of a whole unit that fit together still make two, for two workers."""
         return min(self.size, -(-unit // 2))
 
     def of(self, turn: int) -> range:

@@ -36,7 +36,7 @@ def begin(payload: bytes, env: Mapping[str, str]) -> None:
     """Prepares a worker process: what it will run, its share of the machine, and its end."""
     global _payload
     _payload = payload
-    gc.freeze()  # what it was forked with, see uncollected.py
+    gc.freeze()  # what it was forked with, if it was, see uncollected.py
     gc.enable()
     os.environ.update(env)
     if "torch" in sys.modules and THREADS[0] in env:  # imported with the main module, before the environment was set
