@@ -150,6 +150,7 @@ def test_each_folds_preprocessing_learns_from_its_training_rows_alone(wine_folde
     assert load_prepared(wine_folder) is whole
 
 
+@pytest.mark.slow
 def test_another_process_makes_the_same_folds(wine_folder: Path) -> None:
     code = (
         "import hashlib, sys; from pathlib import Path; from trimtab.data.folds import Fold\n"

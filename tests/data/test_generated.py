@@ -74,6 +74,7 @@ def test_generating_touches_nobody_elses_random_numbers(published: Table) -> Non
     assert fingerprint(again.frame) == fingerprint(published.frame)
 
 
+@pytest.mark.slow
 def test_another_process_generates_the_same(published: Table) -> None:
     code = (
         "from trimtab.data.frames import fingerprint; from trimtab.data.generated import read_exam, read_mnist1d\n"

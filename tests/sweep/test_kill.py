@@ -72,6 +72,7 @@ def test_killed_at_random_moments_it_resumes_to_the_same_table(
     assert [t.number for t in open_study(app.out).trials] == list(range(14))
 
 
+@pytest.mark.slow
 def test_interrupted_it_says_how_to_go_on(app: App, undisturbed: dict[str, str]) -> None:
     arguments = [TRIALS, *EARLY, *PROCESSES, "hydra.sweeper.n_jobs=2", "sleep=0.3"]
     with app.start(*arguments) as process:

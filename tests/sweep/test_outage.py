@@ -59,6 +59,7 @@ def break_once(app: App, outage: str) -> None:
     script.write_text(text.replace("    if number in", "    broken(number, folder)\n    if number in"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", EXECUTORS)
 @pytest.mark.parametrize("said", OUTAGES)
 def test_an_outage_ends_the_sweep_and_the_same_command_goes_on(

@@ -149,6 +149,7 @@ def test_a_trial_that_takes_too_long_fails_after_a_second_try(app: App, executor
     assert trials[2].user_attrs["starts"] == 2
 
 
+@pytest.mark.slow
 def test_a_worker_that_crashes_by_itself_fails_its_trial_after_a_second_try(app: App) -> None:
     script = app.folder / "app.py"
     crash = "    if number == 2:\n        os.kill(os.getpid(), signal.SIGSEGV)\n    time.sleep(cfg.sleep"
@@ -226,6 +227,7 @@ def test_a_target_ends_the_study_once_a_trial_may_see_it(
     assert (f"trial {first} has reached the target" in said) == (first is not None)
 
 
+@pytest.mark.slow
 def test_the_table_with_a_target_does_not_depend_on_the_workers(app: App, tmp_path: Path) -> None:
     options = ["hydra.sweeper.n_trials=30", RANDOM, "hydra.sweeper.lag=3", "hydra.sweeper.target=2.6", "sleep=0.01"]
     assert app.run(*options).returncode == 0
@@ -235,6 +237,7 @@ def test_the_table_with_a_target_does_not_depend_on_the_workers(app: App, tmp_pa
     assert len(open_study(app.out).trials) < 30
 
 
+@pytest.mark.slow
 def test_minutes_are_of_the_study_and_not_of_the_call(
     app: App, sweep: Sweep, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -317,6 +320,7 @@ def test_the_schedule_is_part_of_the_study(app: App, sweep: Sweep) -> None:
         sweep(objective, FEW, RANDOM, "hydra.sweeper.schedule=async")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", [[], PROCESSES])
 def test_the_first_interrupt_lets_the_running_trials_finish(app: App, executor: list[str]) -> None:
     arguments = ["hydra.sweeper.n_trials=40", RANDOM, "sleep=0.2", *executor]
@@ -405,6 +409,7 @@ def status(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_status_of_a_running_and_of_a_stopped_study(app: App) -> None:
     arguments = ["hydra.sweeper.n_trials=60", RANDOM, "sleep=0.1"]
     with app.start(*arguments) as process:

@@ -1,5 +1,6 @@
 """MLflow runs against a real database and a real server: never doubled, nothing lost, clear when unreachable."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from trimtab.errors import TrackingError
-from trimtab.tracking.runs import Experiment, Parent, Settings, experiment, opened_run
+from trimtab.tracking.runs import Experiment, Parent, Settings, experiment, opened_run, reaching
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 
@@ -121,6 +122,18 @@ def test_tracking_off_writes_nothing(tmp_path: Path) -> None:
 def test_unreachable_is_said_at_once(uri: str) -> None:
     with pytest.raises(TrackingError, match=r"tracking\.uri=.*tracking=none"):
         Experiment(Settings(uri=uri), "digits")
+
+
+@pytest.mark.parametrize(("set_by_user", "tries"), [(None, "1"), ("7", "7")])
+def test_a_first_look_is_not_repeated_for_a_quarter_of_a_minute(
+    set_by_user: str | None, tries: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if set_by_user is not None:
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", set_by_user)
+    before = os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]
+    with reaching("http://127.0.0.1:9"):
+        assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == tries
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == before
 
 
 @pytest.mark.slow

@@ -168,6 +168,7 @@ case.change(epochs=5, horizon_epochs=5).run(kept=checkpoint.Kept(going=Path({pat
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_costs_no_more_than_what_came_after_the_last_checkpoint(digits: Any, tmp_path: Path) -> None:
     path, here = tmp_path / "going.ckpt", Path(__file__).parent
     script = KILLED.format(tests=str(here), path=str(path))

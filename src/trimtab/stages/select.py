@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from omegaconf import DictConfig
@@ -19,13 +19,15 @@ from trimtab.data.folds import Fold
 from trimtab.errors import SweepError, TrimtabError
 from trimtab.overrides import Override, given_overrides, merged
 from trimtab.paths import Paths, read_json, write_json
-from trimtab.population.members import obstacle
 from trimtab.selection.choose import Candidate, best_trials, champion, median_epoch
 from trimtab.stages import unpack
 from trimtab.stages.closing import closing, progress, require_prepared
-from trimtab.stages.confirm import Confirmed, Training, confirm
 from trimtab.sweep.executors.local import Processes, WorkerDied, completed
 from trimtab.tracking.runs import Parent
+
+# Training's rooms are imported where they are needed: what was mistyped is said before.
+if TYPE_CHECKING:
+    from trimtab.stages.confirm import Confirmed, Training
 
 DEFAULT, CLASSIC = "default", "classic"
 OWN = (
@@ -151,8 +153,10 @@ def _confirm(
     study: Path,
     workers: int,
     together: bool,
-) -> dict[tuple[str, int], list[Confirmed]]:
+) -> "dict[tuple[str, int], list[Confirmed]]":
     """Trains every entrant on every seed and fold; what an earlier, killed call finished is taken from its folder."""
+    from trimtab.stages.confirm import confirm
+
     groups = [[_training(e, seed, fold, study, together) for seed in seeds for fold in folds] for e in entrants]
     if not together:
         groups = [[training] for group in groups for training in group]
@@ -171,7 +175,10 @@ def _confirm(
     return found
 
 
-def _training(entrant: Entrant, seed: int, fold: Fold | None, study: Path, together: bool) -> Training:
+def _training(entrant: Entrant, seed: int, fold: Fold | None, study: Path, together: bool) -> "Training":
+    from trimtab.population.members import obstacle
+    from trimtab.stages.confirm import Training
+
     cfg = entrant.cfg
     which = {"seed": str(seed), **({"fold": str(fold.number)} if fold else {})}
     parent = study / "mlflow.json"
@@ -198,7 +205,7 @@ def _training(entrant: Entrant, seed: int, fold: Fold | None, study: Path, toget
 def _result(
     entrants: Sequence[Entrant],
     seeds: Sequence[int],
-    found: dict[tuple[str, int], list[Confirmed]],
+    found: "dict[tuple[str, int], list[Confirmed]]",
     study: dict[str, Any],
     cfg: DictConfig,
 ) -> dict[str, Any]:

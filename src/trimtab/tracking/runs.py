@@ -25,7 +25,8 @@ from trimtab.errors import Pruned, TrackingError
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 
 # MLflow's client would retry for minutes, silently; three times is a quarter of one.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+RETRIES = "3"
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", RETRIES)
 
 # MLflow takes at most 1000 items per batch, 100 of them params (https://mlflow.org/docs/latest/rest-api.html#log-batch).
 METRICS_PER_BATCH = 800
@@ -314,7 +315,7 @@ def reaching(uri: str | None) -> Iterator[None]:
     """Fails within seconds where MLflow's client would retry for minutes, and says what to do."""
     patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
     before = {k: os.environ.get(k) for k in patience}
-    os.environ.update({k: v for k, v in patience.items() if before[k] is None})
+    os.environ.update({k: v for k, v in patience.items() if before[k] in (None, RETRIES)})
     try:
         if uri and uri.startswith("sqlite:///"):
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)

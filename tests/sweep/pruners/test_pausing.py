@@ -101,6 +101,7 @@ def test_the_last_trials_are_sent_on_in_the_same_turns_after_a_cut(app: App, swe
         assert [t.user_attrs["turns"] for t in open_study(app.out).trials] == turns, kept
 
 
+@pytest.mark.slow
 def test_workers_and_their_deaths_change_nothing(app: App, undisturbed: str) -> None:
     arguments = ["hydra/sweeper/executor=processes", "hydra.sweeper.n_jobs=3", "sleep=0.01", "fail=[4,9]"]
     done = app.run(*ASHA, *arguments)
@@ -113,6 +114,7 @@ def test_a_task_that_starts_from_zero_gives_the_same_table(app: App, sweep: Swee
     assert app.table() == undisturbed
 
 
+@pytest.mark.slow
 def test_a_stretch_that_was_cut_off_starts_again_from_the_last_pause(app: App, sweep: Sweep, undisturbed: str) -> None:
     """What a killed stretch had saved meanwhile is not gone on from: the steps before it were never told."""
     cut: list[int] = []

@@ -65,6 +65,7 @@ class TestContract:
             assert trial.value == seen[-1]
         assert all(len(t.intermediate_values) < STEPS or t.state == TrialState.COMPLETE for t in trials)
 
+    @pytest.mark.slow
     def test_cut_after_any_line_it_decides_the_same(self, app: App, sweep: Sweep, pruner: str) -> None:
         few = [*PRUNERS[pruner], "hydra.sweeper.n_trials=8"]
         sweep(train, *few)

@@ -99,6 +99,7 @@ def test_a_warm_start_shows_the_sampler_the_trials_that_fit(
     assert [t.params for t in study.trials[1:]] != [t.params for t in cold.trials[1:]]
 
 
+@pytest.mark.slow
 def test_a_resumed_warm_start_does_not_need_the_earlier_study(app: App, sweep: Sweep) -> None:
     sweep(objective, "hydra.sweep.dir=early", "hydra.sweeper.n_trials=6")
     warm = ["hydra.sweeper.sampler.n_startup_trials=4", "hydra.sweeper.warm_start=early"]

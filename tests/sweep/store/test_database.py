@@ -83,6 +83,7 @@ def stored(url: str) -> str:
     return f"hydra.sweeper.storage={url}"
 
 
+@pytest.mark.slow
 def test_the_table_is_that_of_the_journal_file(app: App, storage: str, tmp_path: Path) -> None:
     done = app.run(*TRIALS, stored(storage))
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,6 @@
 """Holds the search space against the composed configuration, before anything runs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -101,9 +101,10 @@ def plan(
     space = Space.of(wishes.knobs).settle(lambda name: _condition(reference, wishes, name))
     for overrides, chosen in _corners(space, composer):
         cfg = _compose(composer, (*wishes.fixed, *completed(needed, overrides)), " ".join(overrides))
+        present = names(cfg)
         for knob in space.knobs:
             if not composer.options(knob.key) and _exists(knob, chosen, composer):
-                _check_key(knob, cfg, overrides)
+                _check_key(knob, present, overrides)
     first = tuple(_first(given, space, wishes.fixed, needed, composer) for given in try_first)
     if custom_search_space is not None:
         keys = [line.partition("=")[0].lstrip("+~") for line in wishes.fixed]
@@ -207,8 +208,9 @@ def _check_conditions(knob: Knob, composer: Composer) -> None:
 
 
 def _corners(space: Space, composer: Composer) -> Iterator[tuple[list[str], dict[str, Any]]]:
-    """The choices of groups to look at: none, each option alone, and what each condition needs."""
+    """The choices of groups to look at: none, each option alone, and what each condition needs; each once."""
     yield [], {}
+    seen = set[tuple[str, ...]]([()])
     for knob in space.knobs:
         parents = _parents(knob, space, composer)
         corners = [parents] if knob.when else []
@@ -218,7 +220,9 @@ def _corners(space: Space, composer: Composer) -> Iterator[tuple[list[str], dict
             corners = [{**parents, knob.name: pair} for pair in pairs]
         for corner in corners:
             overrides = [space[n].override(choice) for n, (choice, _) in corner.items()]
-            yield overrides, {n: value for n, (_, value) in corner.items()}
+            if tuple(overrides) not in seen:
+                seen.add(tuple(overrides))
+                yield overrides, {n: value for n, (_, value) in corner.items()}
 
 
 def _parents(knob: Knob, space: Space, composer: Composer) -> dict[str, tuple[Value, Any]]:
@@ -238,11 +242,10 @@ def _exists(knob: Knob, chosen: dict[str, Any], composer: Composer) -> bool:
     return all(c.holds(chosen) for c in knob.when if composer.options(c.name))
 
 
-def _check_key(knob: Knob, cfg: DictConfig, overrides: Sequence[str]) -> None:
+def _check_key(knob: Knob, present: Collection[str], overrides: Sequence[str]) -> None:
     if knob.prefix:
         return
     where = f"under {' '.join(overrides)} " if overrides else ""
-    present = names(cfg)
     if knob.key not in present:
         raise SweepError(
             f"{knob.origin} sweeps {knob.key!r}, which the configuration {where}does not have"
