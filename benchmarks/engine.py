@@ -5,6 +5,9 @@ included) and each peer of `benchmarks/peers` one after another on both cores, t
 round; ratios are taken within a round. Works, rows, networks, ranges, epochs and first trial are the same for all
 (`benchmarks/works.py`), and the best validation loss that each finds stands beside its speed.
 
+Of work A's trials the matrix products alone are timed as well, as trimtab chose them: no program can train them in
+less, and a peer's steady time over that is the most that any engine could gain on it with such trials.
+
 `whole` is the wall time of the command as a user waits for it, imports and a new MLflow database included: the
 headline. `steady` takes off what the same command needs for two trials of one epoch, once per round and command: what
 more trials cost. Loops that do nothing but train, and the arithmetic, are held to their limits by `steady`. Ray's
@@ -27,10 +30,11 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.peers.arithmetic import mean_core_seconds
 from benchmarks.peers.command import Result, best_so_far, save_arrays
 from benchmarks.projects import throwaway_project
 from benchmarks.studies import lacks, sweep
-from benchmarks.works import WORKS, Choice, Work
+from benchmarks.works import WORKS, Choice, Data, Work
 
 US = "trimtab"
 PEERS = {
@@ -145,8 +149,12 @@ class Bench:
             check_space(work, swept.knobs)
         if swept.engine and trials > WARM_TRIALS:
             print(f"\n{work.title}: {swept.engine}", flush=True)
-        curve = best_so_far(swept.ended, swept.begun)
-        return Result(round(swept.seconds, 3), len(swept.ended), curve, swept.facts)
+        curve, facts = best_so_far(swept.ended, swept.begun), dict(swept.facts)
+        if work.name == "A" and trials > WARM_TRIALS:
+            rows = Data.load(self.arrays[work.data]).x
+            settings = [{**work.first, **params} for params in swept.params]
+            facts["products_core_s"] = mean_core_seconds(settings, math.prod(rows.shape[1:]), len(rows), epochs)
+        return Result(round(swept.seconds, 3), len(swept.ended), curve, facts)
 
     def overrides(self, work: Work, trials: int, epochs: int, seed: int) -> list[str]:
         """Everybody trains to the end."""
@@ -227,6 +235,7 @@ def report(work: Work, rounds: Sequence[Round], scores: Sequence[tuple[float, fl
         if name != US:
             yield from ratios(work, name, rounds)
     yield from living(rounds)
+    yield from bounds(rounds)
     if scores:
         gained = [theirs / ours for theirs, ours in scores]
         said = ", ".join(f"{theirs:.1f} s against {ours:.1f} s" for theirs, ours in scores)
@@ -255,6 +264,17 @@ def living(rounds: Sequence[Round]) -> Iterator[str]:
         size = [r.facts["member_epochs"] / r.facts["stack_epochs"] for r in runs]
         alone = [r.facts["solo_trials"] / r.trials for r in runs]
         yield f"  mean living population {spread(size, '{:.1f}')}, fell back to solo {spread(alone, '{:.0%}')}"
+
+
+def bounds(rounds: Sequence[Round]) -> Iterator[str]:
+    """How much faster than each peer nothing but the matrix products of trimtab's own trials would be."""
+    products = [r[US].result.facts.get("products_core_s", math.nan) / 2 for r in rounds]
+    if any(math.isnan(s) for s in products):
+        return
+    yield f"  the products of trimtab's trials alone, on both cores: {spread(products, '{:.3f}')} s/trial; steady,"
+    for name in rounds[0]:
+        found = [r[name].steady_s / s for r, s in zip(rounds, products, strict=True)]
+        yield f"    {name} takes {spread(found)}x that"
 
 
 def spread(values: Sequence[float], form: str = "{:.2f}") -> str:

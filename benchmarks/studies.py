@@ -25,6 +25,7 @@ class Swept:
         ended: (end of the trial in seconds since 1970, value) by number; NaN where it failed.
         facts: `population.json` of the study, if it has one.
         knobs: what was searched, as study.json has it.
+        params: of each trial, as Optuna has them.
         engine: what `engine=auto` came to and why, as the sweep says it; empty where the engine was named.
     """
 
@@ -33,6 +34,7 @@ class Swept:
     ended: tuple[tuple[float, float], ...]
     facts: dict[str, float]
     knobs: dict[str, dict[str, Any]]
+    params: tuple[dict[str, Any], ...]
     engine: str
 
 
@@ -51,7 +53,8 @@ def sweep(root: Path, overrides: Sequence[str], anew: bool = True) -> Swept:
     said = python(root, "trimtab.stages.sweep", *overrides)
     seconds = time.time() - begun
     (folder,) = (table.parent for table in runs.glob("*/trials.csv"))
-    done = [(t.datetime_complete, t.value) for t in open_study(folder).trials]
+    trials = open_study(folder).trials
+    done = [(t.datetime_complete, t.value) for t in trials]
     ended = [(at.timestamp(), math.nan if value is None else value) for at, value in done if at is not None]
     facts = folder / "population.json"
     return Swept(
@@ -60,6 +63,7 @@ def sweep(root: Path, overrides: Sequence[str], anew: bool = True) -> Swept:
         tuple(ended),
         json.loads(facts.read_text()) if facts.exists() else {},
         json.loads((root / "results" / "sweep" / "study.json").read_text())["knobs"],
+        tuple(t.params for t in trials),
         next((line for line in said.splitlines() if line.startswith("engine ")), ""),
     )
 

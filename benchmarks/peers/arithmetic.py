@@ -10,21 +10,22 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from multiprocessing import get_context
+from statistics import mean
 
 import torch
 
 from benchmarks.peers.command import Ended, Job, command
-from benchmarks.works import CLASSES
+from benchmarks.works import CLASSES, Settings
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
+FEW_SIZES = (1, 4, 16)
 
 
-def step(job: Job, members: int) -> Callable[[], None]:
-    """The products of one training step of so many members."""
-    first = job.work.first
-    hidden = [first["model.width"]] * first["model.depth"]
-    sizes = [math.prod(job.data.x.shape[1:]), *hidden, CLASSES]
-    units = [torch.rand(members, first["training.batch_size"], size) for size in sizes]
+def step(settings: Settings, features: int, members: int) -> Callable[[], None]:
+    """The products of one training step of so many perceptrons."""
+    hidden = [settings["model.width"]] * settings["model.depth"]
+    sizes = [features, *hidden, CLASSES]
+    units = [torch.rand(members, settings["training.batch_size"], size) for size in sizes]
     errors = [torch.rand_like(u) for u in units]
     weights = [torch.rand(members, before, after) for before, after in pairwise(sizes)]
     gradients = [torch.empty_like(w) for w in weights]
@@ -41,22 +42,35 @@ def step(job: Job, members: int) -> Callable[[], None]:
 
 
 def train(job: Job, trials: int) -> list[Ended]:
-    members = min(SIZES, key=partial(seconds_per_member, job))
-    products = step(job, members)
-    steps = -(-len(job.data.x) // job.work.first["training.batch_size"]) * job.epochs
+    settings, features = job.work.first, math.prod(job.data.x.shape[1:])
+    members = min(SIZES, key=partial(seconds_per_member, settings, features))
+    products = step(settings, features, members)
+    steps = -(-len(job.data.x) // settings["training.batch_size"]) * job.epochs
     for _ in range(round(steps * trials / members)):
         products()
     return [(time.time(), math.nan)] * trials
 
 
-def seconds_per_member(job: Job, members: int) -> float:
-    """Of one step, over 256 member-steps after one stack that warms up."""
-    products = step(job, members)
+def seconds_per_member(settings: Settings, features: int, members: int, member_steps: int = 256) -> float:
+    """Of one step, over so many member-steps after one stack that warms up."""
+    products = step(settings, features, members)
     products()
     begun = time.perf_counter()
-    for _ in range(256 // members):
+    for _ in range(max(member_steps // members, 1)):
         products()
-    return (time.perf_counter() - begun) / 256
+    return (time.perf_counter() - begun) / (max(member_steps // members, 1) * members)
+
+
+def core_seconds(settings: Settings, features: int, rows: int, epochs: int) -> float:
+    """What the products of a whole training take one core, in the stack that is fastest; validation is left out."""
+    each = min(seconds_per_member(settings, features, members, 64) for members in FEW_SIZES)
+    return each * -(-rows // settings["training.batch_size"]) * epochs
+
+
+def mean_core_seconds(trials: Sequence[Settings], features: int, rows: int, epochs: int) -> float:
+    """Of these trials, measured on two cores side by side."""
+    with get_context("fork").Pool(2, torch.set_num_threads, (1,)) as pool:
+        return mean(pool.starmap(core_seconds, [(t, features, rows, epochs) for t in trials], chunksize=1))
 
 
 def run(job: Job) -> Sequence[Ended]:

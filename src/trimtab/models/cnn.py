@@ -34,6 +34,9 @@ class CNN(nn.Module):
         conv_dropout: probability with which a whole channel is zeroed after a block: neighbouring values of a map are
             nearly copies, so that single ones would not be missed (Tompson et al. 2015).
 
+    Attributes:
+        shape: as given.
+
     Raises:
         ConfigError: a size or a probability is out of its range, a name unknown, or the data are a table.
     """
@@ -68,6 +71,7 @@ class CNN(nn.Module):
         choice("model.normalisation", normalisation, NORMALISATIONS)
         probability("model.dropout", dropout)
         probability("model.conv_dropout", conv_dropout)
+        self.shape = shape
         plan = _plan(shape, blocks, channels)
         layers = [_block(step, kernel, activation, normalisation, conv_dropout) for step in plan]
         self.hidden = nn.Sequential(*layers, _LAYERS[len(shape)].mean(1), nn.Flatten())

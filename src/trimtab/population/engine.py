@@ -28,8 +28,8 @@ from trimtab.trial.batches import Batches, Rows
 from trimtab.trial.recorder import Recorder, train_loss
 from trimtab.trial.schedules import Lull, Plateau
 
-CHUNK, CHUNK_ON_CPU = 4096, 256
-"""Validation rows of each member per forward pass: on a CPU so few that their activations stay in its cache."""
+CHUNK = 4096
+"""Validation rows of each member per forward pass; on a CPU as few as the network says."""
 
 Ended = Callable[["Seat", Recorder | Exception, int], None]
 
@@ -226,7 +226,7 @@ class Population(pl.LightningModule):
         """(members, rows, outputs) of the validation rows."""
         chunks = [
             self.network.forward(self.flat.parameters, x.expand(len(self.seats), *x.shape), False, None)
-            for x in torch.split(self._val.x, CHUNK_ON_CPU if self._val.x.device.type == "cpu" else CHUNK)
+            for x in torch.split(self._val.x, self.network.rows_in_cache if self._val.x.device.type == "cpu" else CHUNK)
         ]
         return torch.cat(chunks, 1)
 

@@ -5,7 +5,7 @@ out its row. Layers see views of the matrix, and their gradients land in views o
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,17 +25,19 @@ class Layout:
     Attributes:
         shapes: of each parameter, in the order of the row.
         weights: length of the part that has two dimensions or more.
+        channels_last: parameters whose second dimension comes last in memory.
     """
 
     shapes: Mapping[str, Shape]
     weights: int
+    channels_last: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, shapes: Mapping[str, Shape]) -> "Layout":
+    def of(cls, shapes: Mapping[str, Shape], channels_last: Iterable[str] = ()) -> "Layout":
         """The layout of parameters of these shapes."""
         matrices = {name: shape for name, shape in shapes.items() if len(shape) >= 2}
         others = {name: shape for name, shape in shapes.items() if len(shape) < 2}
-        return cls(matrices | others, sum(map(_room, matrices.values())))
+        return cls(matrices | others, sum(map(_room, matrices.values())), frozenset(channels_last))
 
     @property
     def size(self) -> int:
@@ -46,7 +48,11 @@ class Layout:
         """(members, size) → each parameter as (members, *shape), sharing memory."""
         found, start = {}, 0
         for name, shape in self.shapes.items():
-            found[name] = rows[:, start : start + math.prod(shape)].view(len(rows), *shape)
+            part = rows[:, start : start + math.prod(shape)]
+            if name in self.channels_last:
+                found[name] = part.view(len(rows), shape[0], *shape[2:], shape[1]).movedim(-1, 2)
+            else:
+                found[name] = part.view(len(rows), *shape)
             start += _room(shape)
         return found
 

@@ -79,6 +79,8 @@ class PaddedMLP:
         device: where they are trained.
     """
 
+    rows_in_cache = 256
+
     def __init__(self, models: Sequence[MLP], device: torch.device) -> None:
         self._models = list(models)
         self._hidden = [hidden_layers(m) for m in models]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from trimtab.models.cnn import CNN
 from trimtab.models.dropout import Dropout, is_dropout, replace
 from trimtab.models.mlp import MLP
 from trimtab.population.flat import Layout, Shape
@@ -21,10 +22,12 @@ class Network(Protocol):
     Attributes:
         layout: of one member's parameters, padded to the largest.
         places: layers with dropout; 0 if no member drops.
+        rows_in_cache: of each member, so many go through at once on a CPU where only outputs are wanted.
     """
 
     layout: Layout
     places: int
+    rows_in_cache: int
 
     def load(self, member: int) -> Named:
         """A member's initial weights by the layout's names, at their true shapes, in the order of its module."""
@@ -65,13 +68,15 @@ class Vmapped:
         ValueError: their parameters differ in shape.
     """
 
+    rows_in_cache = 256
+
     def __init__(self, models: Sequence[nn.Module], device: torch.device) -> None:
         self._drops = stateless(models)
         self.places = max(self._drops.values(), default=-1) + 1
         unroll(models[0])
         self._skeleton = models[0].to(device)
         self._initial = [{name: p.detach() for name, p in m.named_parameters()} for m in models]
-        self.layout = Layout.of(_shapes(self._initial))
+        self.layout = Layout.of(equal_shapes(self._initial))
         names = [name for name, _ in models[0].named_buffers()]
         self._buffers = {name: torch.stack([m.get_buffer(name) for m in models]).to(device) for name in names}
         self._kept = set(models[0].state_dict())
@@ -120,7 +125,12 @@ def stateless(models: Sequence[nn.Module]) -> dict[str, int]:
     return {name: layer.place for name, layer in models[0].named_modules() if isinstance(layer, Dropout)}
 
 
-def _shapes(named: Sequence[Named]) -> Mapping[str, Shape]:
+def equal_shapes(named: Sequence[Named]) -> Mapping[str, Shape]:
+    """The shapes that all members have.
+
+    Raises:
+        ValueError: they differ.
+    """
     first, *others = [{name: tuple(p.shape) for name, p in weights.items()} for weights in named]
     if any(other != first for other in others):
         raise ValueError("members of one stack must have parameters of equal shapes")
@@ -129,8 +139,13 @@ def _shapes(named: Sequence[Named]) -> Mapping[str, Shape]:
 
 def network(models: Sequence[nn.Module], device: torch.device) -> Network:
     """The stack that trains these networks fastest."""
-    # Here and not above: mlp.py needs this module's types.
-    from trimtab.population.mlp import PaddedMLP, is_written_out
+    # Here and not above: they need this module's types.
+    from trimtab.population import cnn, mlp
 
-    perceptrons = [m for m in models if isinstance(m, MLP) and is_written_out(m)]
-    return PaddedMLP(perceptrons, device) if len(perceptrons) == len(models) else Vmapped(models, device)
+    perceptrons = [m for m in models if isinstance(m, MLP) and mlp.is_written_out(m)]
+    if len(perceptrons) == len(models):
+        return mlp.PaddedMLP(perceptrons, device)
+    convolving = [m for m in models if isinstance(m, CNN) and cnn.is_written_out(m)]
+    if len(convolving) == len(models):
+        return cnn.StackedCNN(convolving, device)
+    return Vmapped(models, device)

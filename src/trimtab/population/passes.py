@@ -29,14 +29,35 @@ DERIVATIVES: dict[type[nn.Module], Callable[[Any, Tensor, Tensor, Tensor], Tenso
 """By the activation's class: (the module, gradient of its output, its input, its output) → gradient of its input."""
 
 
+@dataclass(frozen=True)
+class Affine:
+    """Scale and shift behind a normalisation: (members, 1, units), and (members, units) where their gradients go."""
+
+    scale: Tensor
+    shift: Tensor
+    to_scale: Tensor | None
+    to_shift: Tensor | None
+
+    def of(self, normal: Tensor) -> Tensor:
+        """What they make of normalised units."""
+        return torch.addcmul(self.shift, normal, self.scale)
+
+    def backward(self, along: Tensor, across: Tensor) -> None:
+        """Writes their gradients: that of what they made, summed over the batch, and times the normalised units."""
+        assert self.to_scale is not None
+        assert self.to_shift is not None
+        self.to_scale.copy_(across)
+        self.to_shift.copy_(along)
+
+
 class Normalisation(Protocol):
-    """Gives (members, batch, units) mean 0 and variance 1 in its own way, before scale and shift."""
+    """Gives (members, batch, units) mean 0 and variance 1 in its own way, then scale and shift."""
 
-    def forward(self, z: Tensor, training: bool) -> tuple[Tensor, Tensor]:
-        """The normalised units, and the factor that z − mean was multiplied with."""
+    def forward(self, z: Tensor, affine: Affine, training: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """What it makes of `z`, and what `backward` needs of that."""
 
-    def backward(self, grad: Tensor, normal: Tensor, factor: Tensor) -> Tensor:
-        """The gradient of `z` from that of the normalised units."""
+    def backward(self, grad: Tensor, needed: tuple[Tensor, Tensor], affine: Affine) -> Tensor:
+        """The gradient of `z`; those of scale and shift are written."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +72,52 @@ class OverUnits:
     units: Tensor
     size: Tensor
 
-    def forward(self, z: Tensor, training: bool) -> tuple[Tensor, Tensor]:
+    def forward(self, z: Tensor, affine: Affine, training: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """See `Normalisation`."""
         centred = (z - self._mean(z * self.units)) * self.units
         factor = (self._mean(centred.square()) + EPS).rsqrt()
-        return centred * factor, factor
+        normal = centred * factor
+        return affine.of(normal), (normal, factor)
 
-    def backward(self, grad: Tensor, normal: Tensor, factor: Tensor) -> Tensor:
+    def backward(self, grad: Tensor, needed: tuple[Tensor, Tensor], affine: Affine) -> Tensor:
         """See `Normalisation`; padded units have no gradient."""
-        grad = grad * self.units
+        normal, factor = needed
+        affine.backward(grad.sum(1), (grad * normal).sum(1))
+        grad = grad * affine.scale * self.units
         return (grad - self._mean(grad) - normal * self._mean(grad * normal)) * factor * self.units
 
     def _mean(self, x: Tensor) -> Tensor:
         return x.sum(2, keepdim=True) / self.size
+
+
+@dataclass(frozen=True)
+class OverExamples:
+    """Layer normalisation over all units at all positions of an example, which are neighbours in the batch.
+
+    Attributes:
+        positions: of one example.
+    """
+
+    positions: int
+
+    def forward(self, z: Tensor, affine: Affine, training: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """See `Normalisation`."""
+        whole = self._whole(z)
+        centred = whole - whole.mean(2, keepdim=True)
+        factor = (centred.square().mean(2, keepdim=True) + EPS).rsqrt()
+        normal = (centred * factor).view(z.shape)
+        return affine.of(normal), (normal, factor)
+
+    def backward(self, grad: Tensor, needed: tuple[Tensor, Tensor], affine: Affine) -> Tensor:
+        """See `Normalisation`."""
+        normal, factor = needed
+        affine.backward(grad.sum(1), (grad * normal).sum(1))
+        whole, normal = self._whole(grad * affine.scale), self._whole(normal)
+        hanging = normal * (whole * normal).mean(2, keepdim=True)
+        return ((whole - whole.mean(2, keepdim=True) - hanging) * factor).view(grad.shape)
+
+    def _whole(self, x: Tensor) -> Tensor:
+        return x.reshape(len(x), -1, self.positions * x.shape[2])
 
 
 @dataclass(frozen=True)
@@ -76,25 +130,27 @@ class OverBatch:
 
     running: Tensor
 
-    def forward(self, z: Tensor, training: bool) -> tuple[Tensor, Tensor]:
+    def forward(self, z: Tensor, affine: Affine, training: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """See `Normalisation`; of a single row the running statistics are all there is."""
-        if not training or z.shape[1] == 1:
-            factor = (self.running[1] + EPS).rsqrt()
-            return (z - self.running[0]) * factor, factor
-        mean = z.mean(1, keepdim=True)
-        centred = z - mean
-        var = centred.square().mean(1, keepdim=True)
         rows = z.shape[1]
-        self.running.lerp_(torch.stack([mean, var * (rows / (rows - 1))]), MOMENTUM)
+        if training and rows > 1:
+            mean = z.mean(1, keepdim=True)
+            centred = z - mean
+            var = (centred * centred).mean(1, keepdim=True)
+            self.running.lerp_(torch.stack([mean, var * (rows / (rows - 1))]), MOMENTUM)
+        else:
+            centred, var = z - self.running[0], self.running[1]
         factor = (var + EPS).rsqrt()
-        return centred * factor, factor
+        return torch.addcmul(affine.shift, centred, factor * affine.scale), (centred, factor)
 
-    def backward(self, grad: Tensor, normal: Tensor, factor: Tensor) -> Tensor:
+    def backward(self, grad: Tensor, needed: tuple[Tensor, Tensor], affine: Affine) -> Tensor:
         """See `Normalisation`."""
-        if grad.shape[1] == 1:
-            return grad * factor
-        hanging = normal * (grad * normal).mean(1, keepdim=True)
-        return (grad - grad.mean(1, keepdim=True) - hanging) * factor
+        (centred, factor), rows = needed, grad.shape[1]
+        along, across = grad.sum(1, keepdim=True), (grad * centred).sum(1, keepdim=True) * factor
+        affine.backward(along.squeeze(1), across.squeeze(1))
+        if rows > 1:
+            grad = torch.addcmul(grad, centred, across * factor / -rows).sub_(along / rows)
+        return grad * (affine.scale * factor)
 
 
 @dataclass(frozen=True)
@@ -103,7 +159,7 @@ class Taken:
 
     Attributes:
         x: what the layer was given.
-        normal: its units normalised, with the factor that did it; None without normalisation.
+        normal: what the normalisation's needs; None without one.
         z: what its activation was given.
         out: what that made of it.
         mask: of dropout; None where nothing drops.
@@ -144,7 +200,8 @@ class Layer:
         order = torch.cat([own for _, own in self._kinds]) if self._kinds else torch.empty(0)
         self._back = order.argsort()
         # Only where 0 stays 0 may padded units do without a mask: sigmoid(0) is 0.5.
-        self._masked = any(float(kind(torch.zeros(()))) != 0 for kind, _ in self._kinds)
+        bent = any(float(kind(torch.zeros(()))) != 0 for kind, _ in self._kinds)
+        self._masked = bent and not bool(units.all())
 
     def bind(self, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> None:
         """Says where weights and gradients lie.
@@ -155,9 +212,11 @@ class Layer:
         """
         if not self._kinds:
             return
-        own = partial(parts, f"{self.number}.", self.rows)
-        self._linear = Linear(own(weights), own(grads))
-        self._weights, self._grads = own(weights), own(grads)
+        own_weights, own_grads = (parts(f"{self.number}.", self.rows, given) for given in (weights, grads))
+        self._linear = Linear(own_weights, own_grads)
+        if self._normalisation is not None:
+            scale, shift = (own_weights[name].unsqueeze(1) for name in ("scale", "shift"))
+            self._affine = Affine(scale, shift, own_grads.get("scale"), own_grads.get("shift"))
 
     def forward(self, x: Tensor, training: bool, mask: Tensor | None) -> tuple[Tensor, Taken | None]:
         """What the members make of (members, batch, units), and what `backward` needs of it."""
@@ -165,8 +224,7 @@ class Layer:
             return x, None
         z, normal = self._linear.forward(x), None
         if self._normalisation is not None:
-            normal = self._normalisation.forward(z, training)
-            z = normal[0] * self._weights["scale"].unsqueeze(1) + self._weights["shift"].unsqueeze(1)
+            z, normal = self._normalisation.forward(z, self._affine, training)
         out = self._by_kind(lambda kind, own: kind(own(z)))
         taken = Taken(x, normal, z, out, mask)
         if self._masked:
@@ -190,10 +248,7 @@ class Layer:
         z, out, after = taken.z, taken.out, grad
         grad = self._by_kind(lambda kind, own: DERIVATIVES[type(kind)](kind, own(after), own(z), own(out)))
         if self._normalisation is not None and taken.normal is not None:
-            normal, factor = taken.normal
-            self._grads["scale"].copy_((grad * normal).sum(1))
-            self._grads["shift"].copy_(grad.sum(1))
-            grad = self._normalisation.backward(grad * self._weights["scale"].unsqueeze(1), normal, factor)
+            grad = self._normalisation.backward(grad, taken.normal, self._affine)
         return self._linear.backward(taken.x, grad, last)
 
     def _by_kind(self, made: Callable[[nn.Module, Callable[[Tensor], Tensor]], Tensor]) -> Tensor:
