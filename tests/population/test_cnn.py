@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from trimtab.models.activations import ACTIVATIONS
 from trimtab.models.cnn import CNN
 from trimtab.models.dropout import keys, replace
+from trimtab.population import maps
 from trimtab.population.cnn import StackedCNN
 from trimtab.population.flat import Flat
 from trimtab.population.network import network
@@ -66,6 +67,17 @@ def check(stack: StackedCNN, flat: Flat, members: list[CNN], x: Tensor, drops: T
 def test_outputs_gradients_and_statistics_are_autograds(activation: str, normalisation: str) -> None:
     members = models(SHAPES["an odd sequence"], activation=activation, normalisation=normalisation)
     check(*stacked(members), members, torch.randn(MEMBERS, BATCH, *SHAPES["an odd sequence"]))
+
+
+@pytest.mark.parametrize("normalisation", ["none", "batch"])
+@pytest.mark.parametrize("kernel", [1, 5])
+def test_large_images_are_convolved_by_torch(kernel: int, normalisation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maps, "MOST_WINDOWS", 0)
+    shape = SHAPES["sides that are not alike"]
+    members = models(shape, kernel=kernel, normalisation=normalisation)
+    stack, flat = stacked(members)
+    monkeypatch.setattr(maps, "windows", None)
+    check(stack, flat, members, torch.randn(MEMBERS, BATCH, *shape))
 
 
 @pytest.mark.parametrize("settings", [{"kernel": 1}, {"kernel": 5}, {"dense": 4}, {"blocks": 1}], ids=str)

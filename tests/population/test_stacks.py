@@ -61,3 +61,16 @@ def test_other_networks_are_parted_by_shape() -> None:
         return Member(number, recipe, 0), model((1, 40), 10)
 
     assert sorted(numbers(stacks([cnn(0, 8), cnn(1, 16), cnn(2, 8)], CPU))) == [[0, 2], [1]]
+
+
+def test_windows_of_a_stack_stay_in_the_caches() -> None:
+    def sizes(channels: int, batch_size: int, count: int) -> list[int]:
+        model = partial(CNN, channels=channels, blocks=3, kernel=3)
+        recipe = Recipe(model, partial(optimizers.adamw, lr=0.1), Constant(), 1, batch_size, None, "val/loss", 1)
+        found = numbers(stacks([(Member(n, recipe, 0), model((1, 40), 10)) for n in range(count)], CPU))
+        assert sorted(n for part in found for n in part) == [*range(count)]
+        return sorted(map(len, found))
+
+    assert sizes(8, 32, 16) == [16]
+    assert sizes(32, 32, 10) == [5, 5]  # 32 rows of 20 positions, each with a window of 3 · 32
+    assert sizes(64, 256, 3) == [1, 1, 1]

@@ -8,30 +8,21 @@ from torch import nn
 
 from trimtab.data.arrays import Problem
 from trimtab.errors import ConfigError
-from trimtab.models.cnn import CNN
 from trimtab.population.members import obstacle
 from trimtab.population.network import network
 from trimtab.trial.recipe import Device, Recipe
-from trimtab.trial.session import session
 from trimtab.trial.train import check
 
 LARGE = 1_000_000
 """Parameters from which on a step is arithmetic, which stacking does not save."""
-CONVOLVING = 4
-"""Members of a stack of convolutions along a sequence on a CPU: 8 take as long for each, and leave workers idle."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An option of conf/engine, and why.
-
-    Attributes:
-        size: members of its stacks at most; None leaves that to the option.
-    """
+    """An option of conf/engine, and why."""
 
     engine: str
     why: str
-    size: int | None = None
 
 
 def choice(recipe: Recipe, problem: Problem, device: Device) -> Choice:
@@ -41,28 +32,16 @@ def choice(recipe: Recipe, problem: Problem, device: Device) -> Choice:
     models = _two(recipe, problem)
     if (why := _no_stack(models, problem)) is not None:
         return Choice("solo", why)
-    if isinstance(models[0], CNN) and _place(device) == "cpu":
-        return Choice(
-            "population", f"stacks of {CONVOLVING}: more than that, convolutions only wait for memory", CONVOLVING
-        )
     return Choice("population", "small networks spend most of a trial on what a stack of them shares")
 
 
 def _no_stack(models: list[nn.Module], problem: Problem) -> str | None:
     model = models[0]
-    if not isinstance(model, pl.LightningModule):
-        if isinstance(model, CNN) and len(problem.shape) == 3:
-            return "two-dimensional convolutions gain nothing from being stacked"
-        if (count := sum(p.numel() for p in model.parameters())) > LARGE:
-            name = type(model).__name__
-            return f"{name} has {count:,} parameters: its time is arithmetic, which stacking does not save"
+    count = sum(p.numel() for p in model.parameters())
+    if count > LARGE and not isinstance(model, pl.LightningModule):
+        name = type(model).__name__
+        return f"{name} has {count:,} parameters: its time is arithmetic, which stacking does not save"
     return _unmapped(models, problem)
-
-
-def _place(device: Device) -> str:
-    """The kind of device that trials come to."""
-    with session(1, device) as trainer:
-        return str(trainer.strategy.root_device.type)
 
 
 def _two(recipe: Recipe, problem: Problem) -> list[nn.Module]:

@@ -6,6 +6,7 @@ Of stacked convolutions `vmap` makes one with a group for each member, which tak
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from trimtab.models.cnn import CNN
 from trimtab.models.dropout import is_dropout
 from trimtab.population.flat import Layout
-from trimtab.population.maps import Convolution, Dropping, Mean, Pooling, Sides, Stage
+from trimtab.population.maps import Convolution, Convolving, Dropping, Mean, Pooling, Sides, Stage
 from trimtab.population.network import Named, equal_shapes
 from trimtab.population.passes import DERIVATIVES, Layer, Linear, Normalisation, OverBatch, OverExamples, parts
 
@@ -68,6 +69,12 @@ def network_parts(model: CNN) -> list[Part]:
     if dense := layers[at:]:
         found.append(Part(f"hidden.{at}", f"hidden.{at + 1}", dense[0], dense[1], dense[2]))
     return found
+
+
+def window_numbers(model: CNN) -> int:
+    """How many numbers the windows of one example are, in the block where they are most."""
+    blocks = [part for part in network_parts(model) if part.sides]
+    return max(part.values * int(part.linear.weight[0].numel()) for part in blocks)  # type: ignore[index]
 
 
 def is_written_out(model: CNN) -> bool:
@@ -125,7 +132,8 @@ class StackedCNN:
         elif isinstance(part.norm, nn.GroupNorm):
             norm = OverExamples(part.values)
         there = torch.ones(members, 1, int(units), device=self._rates.device)
-        return Layer(number, slice(members), [part.activation] * members, there, norm)
+        product = partial(Convolving, part.kernel) if part.sides else None
+        return Layer(number, slice(members), [part.activation] * members, there, norm, product)
 
     def load(self, member: int) -> Named:
         """See `Network`."""

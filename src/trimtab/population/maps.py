@@ -5,7 +5,7 @@ read whole rows of memory.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Protocol
@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trimtab.models.dropout import mask, positions
-from trimtab.population.passes import Layer
+from trimtab.population.passes import Layer, Linear
 
 Sides = tuple[int, ...]
+_aten = torch.ops.aten
 
 
 class Stage(Protocol):
@@ -30,12 +31,63 @@ class Stage(Protocol):
         """The gradient of `x` from that of what was made; those of weights are written where they are kept."""
 
 
+MOST_WINDOWS = 300_000
+"""Numbers in the windows of a batch of images: from there on a CPU is faster by torch's own convolution."""
+
+
+class Convolving(Linear):
+    """Products with windows that were cut out, or torch's convolution of whole maps, one member after the other.
+
+    Args:
+        kernel: sides of the window.
+        weights: `weight` (members, out, kernel·channels) and `bias` (members, out), which may be missing.
+        grads: likewise, written to by `backward`.
+    """
+
+    def __init__(self, kernel: Sides, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> None:
+        super().__init__(weights, grads)
+        self._filters = torch.unflatten(self._weight, 2, (*kernel, -1)).movedim(-1, 2)
+        self._padding = [k // 2 for k in kernel]
+        self._each_bias = [None] * len(self._weight) if weights.get("bias") is None else weights["bias"].unbind()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(members, positions, kernel·channels) or (members, batch, *sides, channels) → (members, positions, out)."""
+        if x.dim() == 3:
+            return super().forward(x)
+        given = zip(_channels_first(x), self._filters, self._each_bias, strict=True)
+        ones, zeros = [1] * len(self._padding), [0] * len(self._padding)
+        made = [_aten.convolution(*one, ones, self._padding, ones, False, zeros, 1) for one in given]
+        return torch.stack([one.movedim(1, -1).flatten(0, -2) for one in made])
+
+    def backward(self, x: Tensor, grad: Tensor, last: bool = False) -> Tensor:
+        """See `Layer.backward`."""
+        if x.dim() == 3:
+            return super().backward(x, grad, last)
+        assert self._to_weight is not None
+        ones, zeros = [1] * len(self._padding), [0] * len(self._padding)
+        wanted = [not last, True, self._to_bias is not None]
+        maps = _channels_first(grad.view(*x.shape[:-1], -1))
+        found = []
+        for member, one in enumerate(zip(maps, _channels_first(x), self._filters, strict=True)):
+            sizes = (self._weight.shape[1:2], ones, self._padding, ones, False, zeros, 1, wanted)
+            to_x, to_filter, to_bias = _aten.convolution_backward(*one, *sizes)
+            self._to_weight[member].copy_(to_filter.movedim(1, -1).flatten(1))
+            if self._to_bias is not None:
+                self._to_bias[member].copy_(to_bias)
+            found.append(to_x)
+        return grad if last else torch.stack([one.movedim(1, -1) for one in found])
+
+
+def _channels_first(x: Tensor) -> Tensor:
+    return x.movedim(-1, 2)
+
+
 @dataclass(frozen=True)
 class Convolution:
     """A layer of all windows of a map; of each example, where the window has no sides.
 
     Attributes:
-        layer: with its normalisation and activation.
+        layer: with its normalisation and activation; its product is a `Convolving`.
         kernel: sides of the window, odd.
         first: nobody needs the gradient of its input.
     """
@@ -46,13 +98,17 @@ class Convolution:
 
     def forward(self, x: Tensor, training: bool, keys: Tensor | None) -> tuple[Tensor, Any]:
         """See `Stage`."""
-        out, taken = self.layer.forward(windows(x, self.kernel).flatten(1, -2), training, None)
-        return out.view(*x.shape[:-1], -1), taken
+        numbers = math.prod(self.kernel) * math.prod(x.shape[1:])
+        whole = len(self.kernel) == 2 and numbers > MOST_WINDOWS and x.device.type == "cpu"
+        given = x if whole else windows(x, self.kernel).flatten(1, -2)
+        out, taken = self.layer.forward(given, training, None)
+        return out.view(*x.shape[:-1], -1), (taken, whole)
 
     def backward(self, needed: Any, grad: Tensor) -> Tensor:
         """See `Stage`."""
-        found = self.layer.backward(needed, grad.flatten(1, -2), self.first)
-        return found if self.first else summed(found.view(*grad.shape[:-1], -1), self.kernel)
+        taken, whole = needed
+        found = self.layer.backward(taken, grad.flatten(1, -2), self.first)
+        return found if self.first or whole else summed(found.view(*grad.shape[:-1], -1), self.kernel)
 
 
 @dataclass(frozen=True)
@@ -130,8 +186,11 @@ def windows(x: Tensor, kernel: Sides) -> Tensor:
     if math.prod(kernel) == 1:
         return x
     padded = F.pad(x, (0, 0, *(k // 2 for k in reversed(kernel) for _ in "<>")))
-    sides = x.shape[-1 - len(kernel) : -1]
-    return torch.cat([_cut(padded, offsets, sides) for offsets in product(*map(range, kernel))], -1)
+    *lead, channels = x.shape
+    strides, within = padded.stride(), padded.stride()[-1 - len(kernel) : -2]
+    # A window's last side and its channels lie in one piece.
+    found = padded.as_strided((*lead, *kernel[:-1], kernel[-1] * channels), (*strides[:-1], *within, 1))
+    return found.reshape(*lead, -1)
 
 
 def summed(grad: Tensor, kernel: Sides) -> Tensor:

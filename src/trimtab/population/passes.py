@@ -181,6 +181,7 @@ class Layer:
         activations: of each; None where it does not have the layer.
         units: (members, 1, width), 1 for each unit that a member has, 0 for padding.
         normalisation: None if there is none.
+        product: makes what multiplies inputs and weights from where both lie (see `bind`).
     """
 
     def __init__(
@@ -190,8 +191,10 @@ class Layer:
         activations: Sequence[nn.Module | None],
         units: Tensor,
         normalisation: Normalisation | None,
+        product: "Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Linear] | None" = None,
     ) -> None:
         self.number, self.rows, self._units, self._normalisation = number, rows, units, normalisation
+        self._product = product or Linear
         found: dict[str, tuple[nn.Module, list[int]]] = {}
         for row, kind in enumerate(activations):
             if kind is not None:
@@ -213,7 +216,7 @@ class Layer:
         if not self._kinds:
             return
         own_weights, own_grads = (parts(f"{self.number}.", self.rows, given) for given in (weights, grads))
-        self._linear = Linear(own_weights, own_grads)
+        self._linear = self._product(own_weights, own_grads)
         if self._normalisation is not None:
             scale, shift = (own_weights[name].unsqueeze(1) for name in ("scale", "shift"))
             self._affine = Affine(scale, shift, own_grads.get("scale"), own_grads.get("shift"))

@@ -3,15 +3,19 @@
 Padding makes a small perceptron as dear as the largest of its stack. So a step's time is modelled, and members are
 parted so that the sum over stacks is least. The constants are a fit to stacks of 1, 2, 4, 8 and 16 perceptrons (16 × 1
 … 256 × 4, batches of 16 to 256, with dropout) on one core of an x86-64 of the 2020s; only their ratios matter.
-Elsewhere than on a CPU, members stay together.
+Convolutional networks are alike in a stack, and gain by company until their windows leave the caches. Elsewhere than on
+a CPU, members stay together.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
 
+from trimtab.models.cnn import CNN
 from trimtab.models.mlp import MLP
+from trimtab.population.cnn import window_numbers
 from trimtab.population.members import Member, company
 from trimtab.population.mlp import hidden_layers
 
@@ -21,6 +25,9 @@ STEP_MS, LAYER_MS, MEMBER_MS = 0.43, 0.06, 0.035
 """Of a step whatever is in it; for each layer; for each member."""
 WEIGHT_MS, WEIGHT_ROW_MS = 2.7e-6, 1.2e-7
 """For each weight of each member: the optimizer's part, and that of each row of the batch."""
+
+WINDOWS_IN_CACHE = 600_000
+"""Numbers: with more of them in a step, stacks of convolutions took longer for each member (1 MB of L2 a core)."""
 
 
 def stacks(pairs: Sequence[Pair], device: torch.device) -> list[list[Pair]]:
@@ -34,7 +41,20 @@ def stacks(pairs: Sequence[Pair], device: torch.device) -> list[list[Pair]]:
     for pair in pairs:
         alike.setdefault(repr(company(pair[0].recipe)), []).append(pair)
     groups = [sorted(group, key=lambda p: (_size(p[1]), p[0].number)) for group in alike.values()]
-    return [part for group in groups for part in (_parted(group) if device.type == "cpu" else [group])]
+    if device.type != "cpu":
+        return groups
+    return [part for group in groups for part in _parted(group) for part in _in_cache(part)]
+
+
+def _in_cache(pairs: list[Pair]) -> list[list[Pair]]:
+    """Members of equal shapes in even parts, so few that the windows of their batches stay in the caches."""
+    member, model = pairs[0]
+    if not isinstance(model, CNN):
+        return [pairs]
+    most = max(1, WINDOWS_IN_CACHE // (window_numbers(model) * int(member.recipe.batch_size)))
+    count = -(-len(pairs) // most)
+    ends = [len(pairs) * part // count for part in range(count + 1)]
+    return [pairs[start:stop] for start, stop in pairwise(ends)]
 
 
 def _parted(pairs: list[Pair]) -> list[list[Pair]]:

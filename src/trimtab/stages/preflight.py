@@ -26,13 +26,11 @@ class Findings:
         trains_itself: the model is a LightningModule.
         engine: what `engine=auto` comes to; None where the engine is named.
         why: the reason for it.
-        size: members of its stacks at most; None leaves that to conf/engine.
     """
 
     trains_itself: bool
     engine: str | None = None
     why: str = ""
-    size: int | None = None
 
 
 def preload(cfg: DictConfig) -> list[str]:
@@ -121,7 +119,7 @@ def examine(cfg: DictConfig) -> Findings:
     if cfg.hydra.sweeper.timeout_s is not None:
         return Findings(trains_itself, "solo", "hydra.sweeper.timeout_s is kept for trials that run alone")
     chosen = choice(recipe, problem, device)
-    return Findings(trains_itself, chosen.engine, chosen.why, chosen.size)
+    return Findings(trains_itself, chosen.engine, chosen.why)
 
 
 def _check_batch_size(searched: Mapping[str, str]) -> None:

@@ -44,8 +44,6 @@ def study(argv: Sequence[str], hydra: Sequence[str] = ()) -> Path | None:
         if found.engine is not None:
             print(f"engine {found.engine}: {found.why}")
             argv = [*argv, f"engine={found.engine}"]
-        if found.size is not None and "engine.size" not in {o.key for o in given}:
-            argv = [*argv, f"engine.size={found.size}"]
     directory = config.run(task, argv, hydra=hydra, multirun=True)
     return None if directory is None else Path(directory)
 
