@@ -50,6 +50,10 @@ COMPANIES: dict[str, list[Recipe]] = {
     "batches": [recipe(mlp(), adamw(), batch_size=size, lr_scaling="sqrt") for size in (16, 64, "all")],
     "linear": [recipe(partial(Linear, dropout=p), sgd()) for p in (0.0, 0.2)],
     "cnn": [recipe(partial(CNN, blocks=2, channels=4, kernel=3, conv_dropout=p), adamw()) for p in (0.0, 0.2)],
+    "noisy cnn": [
+        recipe(partial(CNN, blocks=2, channels=3, kernel=3, dense=5, normalisation="layer"), sgd(), regularisation=r)
+        for r in (Regularisation(), Regularisation(gradient_noise=0.01, weight_noise=0.02))
+    ],
     "gru": [recipe(partial(GRU, depth=2, width=5, bidirectional=b, dropout=0.2), adamw()) for b in (False, True)],
 }
 

@@ -107,6 +107,12 @@ def test_every_trial_is_a_job_of_its_own(app: App, sweep: Sweep) -> None:
     assert max(len((app.out / str(n) / "company").read_text().split()) for n in range(22)) == 3
 
 
+def test_a_budget_below_a_unit_makes_two_stacks_for_two_workers(app: App, sweep: Sweep) -> None:
+    sweep(together(population), "hydra/sweeper/sampler=random", f"{SIZE}16", "hydra.sweeper.n_trials=8", "shape=8")
+    companies = {(app.out / str(n) / "company").read_text() for n in range(8)}
+    assert sorted(len(shared.split()) for shared in companies) == [4, 4]
+
+
 def test_values_are_those_of_trials_alone(app: App, sweep: Sweep) -> None:
     sampler = "hydra/sweeper/sampler=random"
     sweep(together(population), sampler)

@@ -51,9 +51,18 @@ def mask(key: Tensor, where: Tensor, rate: Tensor) -> Tensor:
         where: int32 `positions`.
         rate: broadcasts against them as well; float32 has 24 bits, which moves it by 2^-24 at most.
     """
+    return mask_of(key, where, *halves(rate))
+
+
+def halves(rate: Tensor) -> tuple[Tensor, Tensor]:
+    """What `mask_of` takes for a rate: half of what a unit is multiplied with, and the number below which it drops."""
+    return 0.5 / (1.0 - rate), rate * 4294967296.0 - 2147483648.0
+
+
+def mask_of(key: Tensor, where: Tensor, half: Tensor, least: Tensor) -> Tensor:
+    """See `mask`."""
     drawn = _mixed(where ^ key).float()
-    half = 0.5 / (1.0 - rate)
-    return torch.copysign(half, drawn - (rate * 4294967296.0 - 2147483648.0)) + half
+    return torch.copysign(half, drawn.sub_(least)).add_(half)
 
 
 def _mixed(x: Tensor) -> Tensor:

@@ -185,7 +185,7 @@ def windows(x: Tensor, kernel: Sides) -> Tensor:
     """(…, *sides, channels) → (…, *sides, kernel·channels): what lies around each position, zeros beyond the ends."""
     if math.prod(kernel) == 1:
         return x
-    padded = F.pad(x, (0, 0, *(k // 2 for k in reversed(kernel) for _ in "<>")))
+    padded = F.pad(x, (0, 0, *(k // 2 for k in reversed(kernel) for _ in "<>"))).contiguous()
     *lead, channels = x.shape
     strides, within = padded.stride(), padded.stride()[-1 - len(kernel) : -2]
     # A window's last side and its channels lie in one piece.

@@ -12,7 +12,7 @@ from itertools import chain, groupby
 import torch
 from torch import Tensor, nn
 
-from trimtab.models.dropout import mask, positions
+from trimtab.models.dropout import halves, mask_of, positions
 from trimtab.models.mlp import MLP
 from trimtab.population.flat import Layout, Shape
 from trimtab.population.network import Named
@@ -133,11 +133,13 @@ class PaddedMLP:
             for at, layer in enumerate(layers):
                 units[at, m, 0, layer.linear.out_features :] = 0.0
                 rates[at + 1, m] = layer.dropout
-        self._rates, self._drops = rates, [bool(r.any()) for r in rates]
+        self._halves, self._drops = halves(rates), [bool(r.any()) for r in rates]
         self.places = depth + 1 if any(self._drops) else 0
         # Alone, a network without input dropout begins to count at its first hidden layer.
         after = torch.tensor([int(rates[0, m] > 0) for m in range(members)], device=device)
-        self._place = torch.cat([torch.zeros_like(after)[None], torch.arange(depth, device=device)[:, None] + after])
+        self._place = torch.cat(
+            [torch.zeros_like(after)[:, None], torch.arange(depth, device=device) + after[:, None]], 1
+        )
         self._bound: Mapping[str, Tensor] | None = None
         self._layers = [[self._layer(at, units[at], *ends) for ends in self._ends(at)] for at in range(depth)]
 
@@ -217,8 +219,9 @@ class PaddedMLP:
 
     def _mask(self, places: slice, keys: Tensor, shape: Sequence[int]) -> Tensor:
         """(places, members, *shape) factors of dropout, of several layers at once."""
-        own = keys.gather(1, self._place[places].T).T[:, :, None, None]
-        return mask(own, positions(tuple(shape), keys.device), self._rates[places])
+        own = keys.gather(1, self._place[:, places]).T[:, :, None, None]
+        half, least = (of_rate[places] for of_rate in self._halves)
+        return mask_of(own, positions(tuple(shape), keys.device), half, least)
 
     def state(self, member: int, parameters: Mapping[str, Tensor]) -> Named:
         """A copy of one member's weights and buffers as its own module names them."""

@@ -299,5 +299,5 @@ class Linear:
         else:  # not everywhere may a product be written between other numbers
             self._to_weight.copy_(torch.bmm(grad.transpose(1, 2), x))
         if self._to_bias is not None:
-            self._to_bias.copy_(grad.sum(1))
+            torch.sum(grad, 1, out=self._to_bias)
         return grad if last else torch.bmm(grad, self._weight)

@@ -193,7 +193,7 @@ class Supply:
         if not numbers:
             return None
         templates = [self._given(n) if n < self._settings.before else self._proposed(n) for n in numbers]
-        stacks = self._settings.population.stacks([self._shape(t) for t in templates], self._units.stack(len(unit)))
+        stacks = self._settings.population.stacks([self._shape(t) for t in templates], self._units.stack(len(numbers)))
         turns = self._places(stacks)
         if self._history.pauses or self._settings.population.size > 1:
             for place, turn in turns.items():
