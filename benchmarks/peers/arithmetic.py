@@ -55,10 +55,11 @@ def seconds_per_member(settings: Settings, features: int, members: int, member_s
     """Of one step, over so many member-steps after one stack that warms up."""
     products = step(settings, features, members)
     products()
+    steps = max(member_steps // members, 1)
     begun = time.perf_counter()
-    for _ in range(max(member_steps // members, 1)):
+    for _ in range(steps):
         products()
-    return (time.perf_counter() - begun) / (max(member_steps // members, 1) * members)
+    return (time.perf_counter() - begun) / (steps * members)
 
 
 def core_seconds(settings: Settings, features: int, rows: int, epochs: int) -> float:

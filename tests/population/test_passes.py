@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from sample_members import recipe, sgd
+from stacked_networks import check_forward, stacked
 from trimtab.models.activations import ACTIVATIONS
 from trimtab.models.mlp import MLP
 from trimtab.population.flat import Flat
 from trimtab.population.members import company
 from trimtab.population.mlp import PaddedMLP
-from trimtab.population.network import network
+from trimtab.population.network import Network
 
 BATCH, FEATURES, OUTPUTS = 12, 5, 3
 SIZES = [(3, 7), (2, 7), (2, 4), (1, 9)]
@@ -30,15 +31,7 @@ def models(activation: str, normalisation: str) -> list[MLP]:
     return made
 
 
-def stacked(members: list[MLP]) -> tuple[PaddedMLP, Flat]:
-    network = PaddedMLP(members, torch.device("cpu"))
-    flat = Flat(network.layout, len(members), torch.device("cpu"))
-    for m in range(len(members)):
-        flat.fill(m, network.load(m))
-    return network, flat
-
-
-def gradients(network: PaddedMLP, flat: Flat, member: int) -> dict[str, Tensor]:
+def gradients(network: Network, flat: Flat, member: int) -> dict[str, Tensor]:
     """A member's gradients as its own module names them."""
     found = network.state(member, {name: p.grad for name, p in flat.parameters.items() if p.grad is not None})
     return {name: grad for name, grad in found.items() if "running" not in name and "batches" not in name}
@@ -53,6 +46,7 @@ def test_outputs_gradients_and_statistics_are_autograds(activation: str, normali
     else:
         members = models(activation, normalisation)
     stack, flat = stacked(members)
+    assert isinstance(stack, PaddedMLP)
     x, wanted = torch.randn(len(members), BATCH, FEATURES), torch.randn(len(members), BATCH, OUTPUTS)
     outputs = stack.forward(flat.parameters, x, True, None)
     stack.backward(wanted)
@@ -113,12 +107,7 @@ class Doubled(MLP):
 
 def test_a_network_derived_from_ours_keeps_its_own_forward_pass() -> None:
     members = [Doubled((FEATURES,), OUTPUTS, depth=1, width=4) for _ in range(2)]
-    x, stack = torch.randn(2, BATCH, FEATURES), network(members, torch.device("cpu"))
-    flat = Flat(stack.layout, 2, torch.device("cpu"))
-    for m in range(2):
-        flat.fill(m, stack.load(m))
-    expected = torch.stack([member(rows) for member, rows in zip(members, x, strict=True)])
-    torch.testing.assert_close(stack.forward(flat.parameters, x, True, None), expected.detach())
+    check_forward(members, torch.randn(2, BATCH, FEATURES))
 
 
 def test_members_that_drop_and_those_that_do_not_share_no_stack_of_derived_networks() -> None:

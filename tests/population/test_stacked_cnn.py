@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stacked_networks import check_forward, stacked
 from trimtab.models.activations import ACTIVATIONS
 from trimtab.models.cnn import CNN
 from trimtab.models.dropout import keys, replace
 from trimtab.population import maps
 from trimtab.population.cnn import StackedCNN
 from trimtab.population.flat import Flat
-from trimtab.population.network import network
+from trimtab.population.network import Network
 
 BATCH, OUTPUTS, MEMBERS = 6, 3, 3
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -31,16 +32,8 @@ def models(shape: tuple[int, ...], **settings: Any) -> list[CNN]:
     return made
 
 
-def stacked(members: list[CNN]) -> tuple[StackedCNN, Flat]:
-    stack = network(members, torch.device("cpu"))
+def check(stack: Network, flat: Flat, members: list[CNN], x: Tensor, drops: Tensor | None = None) -> None:
     assert isinstance(stack, StackedCNN)
-    flat = Flat(stack.layout, len(members), torch.device("cpu"))
-    for m in range(len(members)):
-        flat.fill(m, stack.load(m))
-    return stack, flat
-
-
-def check(stack: StackedCNN, flat: Flat, members: list[CNN], x: Tensor, drops: Tensor | None = None) -> None:
     wanted = torch.randn(len(members), x.shape[1], OUTPUTS)
     outputs = stack.forward(flat.parameters, x, True, drops)
     flat.grads.zero_()
@@ -124,9 +117,4 @@ class Doubled(CNN):
 def test_a_network_derived_from_ours_keeps_its_own_forward_pass() -> None:
     shape = SHAPES["an odd sequence"]
     members = [Doubled(shape, OUTPUTS, blocks=1, channels=2, kernel=3, normalisation="none") for _ in range(2)]
-    x, stack = torch.randn(2, BATCH, *shape), network(members, torch.device("cpu"))
-    flat = Flat(stack.layout, 2, torch.device("cpu"))
-    for m in range(2):
-        flat.fill(m, stack.load(m))
-    expected = torch.stack([member(rows) for member, rows in zip(members, x, strict=True)])
-    torch.testing.assert_close(stack.forward(flat.parameters, x, True, None), expected.detach())
+    check_forward(members, torch.randn(2, BATCH, *shape))

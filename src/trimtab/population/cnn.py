@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,8 @@ from trimtab.models.dropout import is_dropout
 from trimtab.population.flat import Layout
 from trimtab.population.maps import Convolution, Convolving, Dropping, Mean, Pooling, Sides, Stage
 from trimtab.population.network import Named, equal_shapes
-from trimtab.population.passes import DERIVATIVES, Layer, Linear, Normalisation, OverBatch, OverExamples, parts
+from trimtab.population.normalisations import Normalisation, OverBatch, OverUnits
+from trimtab.population.passes import DERIVATIVES, Layer, WrittenOut
 
 ROWS_IN_CACHE = 128
 """Of all members: the windows of so many are as much as a core's cache holds."""
@@ -82,7 +84,7 @@ def is_written_out(model: CNN) -> bool:
     return type(model) is CNN and type(network_parts(model)[0].activation) in DERIVATIVES
 
 
-class StackedCNN:
+class StackedCNN(WrittenOut):
     """Members' networks; weights, rates of dropout and running statistics are their own.
 
     Args:
@@ -122,16 +124,16 @@ class StackedCNN:
         if self._parts[-1].sides:
             self._stages.append(Mean())
         self._stages += [Dropping(len(drops) - 1, self._rates[-1])] if drops[-1] else []
-        self._bound: Mapping[str, Tensor] | None = None
+        self._bound = None
 
     def _layer(self, number: int, part: Part) -> Layer:
         members, units = self._rates.shape[1], part.linear.weight.shape[0]  # type: ignore[index]
+        there = torch.ones(members, 1, int(units), device=self._rates.device)
         norm: Normalisation | None = None
         if isinstance(part.norm, _BatchNorm):
             norm = OverBatch(self._running[part.norm_name])
         elif isinstance(part.norm, nn.GroupNorm):
-            norm = OverExamples(part.values)
-        there = torch.ones(members, 1, int(units), device=self._rates.device)
+            norm = OverUnits(there, part.values)
         product = partial(Convolving, part.kernel) if part.sides else None
         return Layer(number, slice(members), [part.activation] * members, there, norm, product)
 
@@ -139,40 +141,23 @@ class StackedCNN:
         """See `Network`."""
         return self._initial[member]
 
-    def forward(self, parameters: Mapping[str, Tensor], x: Tensor, training: bool, keys: Tensor | None) -> Tensor:
-        """See `Network`."""
-        if parameters is not self._bound:
-            self._bind(parameters)
-        with torch.no_grad():
-            return self._forward(x.movedim(2, -1), training, keys)
-
-    def _bind(self, parameters: Mapping[str, Tensor]) -> None:
-        weights = {name: _matrix(p.detach()) for name, p in parameters.items()}
-        grads = {name: _matrix(p.grad) for name, p in parameters.items() if p.grad is not None}
+    def _bind(self, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> None:
+        flat_weights, flat_grads = ({name: _matrix(t) for name, t in given.items()} for given in (weights, grads))
         for number, (part, layer) in enumerate(zip(self._parts, self._layers, strict=True)):
-            layer.bind(_renamed(number, part, weights), _renamed(number, part, grads))
-        everybody = slice(None)
-        self._output = Linear(parts("output.", everybody, weights), parts("output.", everybody, grads))
-        self._bound = parameters
+            layer.bind(_renamed(number, part, flat_weights), _renamed(number, part, flat_grads))
 
-    def _forward(self, x: Tensor, training: bool, keys: Tensor | None) -> Tensor:
+    def _hidden_forward(self, x: Tensor, training: bool, keys: Tensor | None) -> tuple[Tensor, list[Any]]:
         batch, needed = x.shape[1], []
+        x = x.movedim(2, -1)
         for stage in self._stages:
             x, of_stage = stage.forward(x, training, keys)
             needed.append(of_stage)
-        if training:
-            self._needed, self._last = needed, x
-            for part in self._parts:
-                if part.norm_name in self._batches and batch * part.values > 1:
-                    self._batches[part.norm_name] += 1
-        return self._output.forward(x)
+        for part in self._parts if training else ():
+            if part.norm_name in self._batches and batch * part.values > 1:
+                self._batches[part.norm_name] += 1
+        return x, needed
 
-    @torch.no_grad()
-    def backward(self, grad: Tensor) -> None:
-        """See `Network`."""
-        needed, last = self._needed, self._last
-        del self._needed, self._last  # the next step needs the room
-        grad = self._output.backward(last, grad)
+    def _hidden_backward(self, needed: list[Any], grad: Tensor) -> None:
         for stage, of_stage in zip(reversed(self._stages), reversed(needed), strict=True):
             grad = stage.backward(of_stage, grad)
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trimtab.data.arrays import Problem
 from trimtab.errors import Pruned
 from trimtab.models.dropout import keys
 from trimtab.population.flat import Flat, Shape, put
+from trimtab.population.losses import Loss
 from trimtab.population.members import Member
 from trimtab.population.network import Network, network
 from trimtab.population.optimizers import Optimizers
@@ -100,7 +100,6 @@ class Population(pl.LightningModule):
             for m, of_member in zip(members, shapes, strict=True)
         ]
         self._noise = torch.tensor([seeds.signed(m.seed, "noise") for m in members], device=place)
-        self._weights = None if problem.class_weights is None else torch.tensor(problem.class_weights, device=place)
         self._augment = any(member.recipe.augmentation != Augmentation() for member in members)
         for m, member in enumerate(members):
             if member.start is not None:
@@ -125,9 +124,7 @@ class Population(pl.LightningModule):
         self._rows, self._targets = torch.split(order, size, 1), torch.split(self._train.y[order], size, 1)
         self._rates = self._factors()
         self.stepping.begin(self.flat.grads, self._rates, self.regularisers.decayed)
-        self._each = torch.ones(len(self.seats), device=order.device)
-        shapes = {y.shape for y in self._targets}
-        self._pulls = {s[1]: torch.full((s[0], 1, s[1]), -1.0 / s[1], device=order.device) for s in shapes}
+        self._loss = Loss(self._problem, self.regularisers.smoothing, len(self.seats), order.device)
         self._losses: list[Tensor] = []
 
     def _factors(self) -> Tensor:
@@ -153,7 +150,7 @@ class Population(pl.LightningModule):
         if acts:
             self.regularisers.before(self.flat)
         outputs = self.network.forward(self.flat.parameters, x, True, None if self._keys is None else self._keys[step])
-        losses, grad = self._plain_loss(outputs, y) if self._is_plain else self._loss_and_gradient(outputs, y)
+        losses, grad = self._loss(outputs, y)
         self.network.backward(grad)
         self._losses.append(losses)
         if acts:
@@ -169,45 +166,6 @@ class Population(pl.LightningModule):
             return x
         pairs = zip(self.seats, x, strict=True)
         return torch.stack([seat.member.recipe.augmentation(rows, seat.augmenter) for seat, rows in pairs])
-
-    @property
-    def _is_plain(self) -> bool:
-        """Whether all train by cross-entropy without weights and smoothing."""
-        return self._problem.task == "classification" and self._weights is None and self.regularisers.smoothing is None
-
-    @torch.no_grad()
-    def _plain_loss(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """(members,) cross-entropies and their gradient: softmax / batch, less 1 / batch at the target.
-
-        Autograd takes twice as long; so does the last dimension, for the same sums.
-        """
-        logs, target, rows = F.log_softmax(outputs.transpose(1, 2), 1), y.unsqueeze(1), y.shape[1]
-        losses = logs.gather(1, target).mean((1, 2)).neg_()
-        grad = logs.exp_().mul_(1.0 / rows).scatter_add_(1, target, self._pulls[rows])
-        return losses, grad.transpose(1, 2)
-
-    def _loss_and_gradient(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        losses = self._loss(outputs.requires_grad_(), y)
-        (grad,) = torch.autograd.grad(losses, outputs, self._each)
-        return losses.detach(), grad
-
-    def _loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """(members,) mean losses of (members, batch, outputs), as `trial.metrics.data_loss` defines them."""
-        if self._problem.task == "regression":
-            return (outputs.squeeze(2) - y).square().mean(1)
-        spread, by_class = self.regularisers.smoothing, outputs.transpose(1, 2)
-        logs = F.log_softmax(by_class, 1)
-        hits = -logs.gather(1, y.unsqueeze(1)).squeeze(1)
-        if self._weights is None:
-            loss = hits.mean(1)
-            return loss if spread is None else torch.lerp(loss, -logs.mean((1, 2)), spread.squeeze(1))
-        weights = self._weights[y]
-        total = weights.sum(1)
-        loss = (weights * hits).sum(1) / total
-        if spread is None:
-            return loss
-        flat = -(logs * self._weights.unsqueeze(1)).sum((1, 2)) / (total * self._problem.outputs)
-        return torch.lerp(loss, flat, spread.squeeze(1))
 
     def on_train_epoch_end(self) -> None:
         """Validates, lets each member take its notes, and lets those leave that are done."""

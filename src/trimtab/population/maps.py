@@ -47,7 +47,9 @@ class Convolving(Linear):
     def __init__(self, kernel: Sides, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> None:
         super().__init__(weights, grads)
         self._filters = torch.unflatten(self._weight, 2, (*kernel, -1)).movedim(-1, 2)
-        self._padding = [k // 2 for k in kernel]
+        ones = [1] * len(kernel)
+        # stride, padding, dilation, transposed, output padding, groups
+        self._how = (ones, [k // 2 for k in kernel], ones, False, [0] * len(kernel), 1)
         self._each_bias = [None] * len(self._weight) if weights.get("bias") is None else weights["bias"].unbind()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,8 +57,7 @@ class Convolving(Linear):
         if x.dim() == 3:
             return super().forward(x)
         given = zip(_channels_first(x), self._filters, self._each_bias, strict=True)
-        ones, zeros = [1] * len(self._padding), [0] * len(self._padding)
-        made = [_aten.convolution(*one, ones, self._padding, ones, False, zeros, 1) for one in given]
+        made = [_aten.convolution(*one, *self._how) for one in given]
         return torch.stack([one.movedim(1, -1).flatten(0, -2) for one in made])
 
     def backward(self, x: Tensor, grad: Tensor, last: bool = False) -> Tensor:
@@ -64,13 +65,12 @@ class Convolving(Linear):
         if x.dim() == 3:
             return super().backward(x, grad, last)
         assert self._to_weight is not None
-        ones, zeros = [1] * len(self._padding), [0] * len(self._padding)
         wanted = [not last, True, self._to_bias is not None]
         maps = _channels_first(grad.view(*x.shape[:-1], -1))
         found = []
         for member, one in enumerate(zip(maps, _channels_first(x), self._filters, strict=True)):
-            sizes = (self._weight.shape[1:2], ones, self._padding, ones, False, zeros, 1, wanted)
-            to_x, to_filter, to_bias = _aten.convolution_backward(*one, *sizes)
+            how = (self._weight.shape[1:2], *self._how, wanted)
+            to_x, to_filter, to_bias = _aten.convolution_backward(*one, *how)
             self._to_weight[member].copy_(to_filter.movedim(1, -1).flatten(1))
             if self._to_bias is not None:
                 self._to_bias[member].copy_(to_bias)

@@ -16,7 +16,8 @@ from trimtab.models.dropout import halves, mask_of, positions
 from trimtab.models.mlp import MLP
 from trimtab.population.flat import Layout, Shape
 from trimtab.population.network import Named
-from trimtab.population.passes import DERIVATIVES, Layer, Linear, Normalisation, OverBatch, OverUnits, parts
+from trimtab.population.normalisations import Normalisation, OverBatch, OverUnits
+from trimtab.population.passes import DERIVATIVES, Layer, Taken, WrittenOut
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,11 @@ EVEN = 4
 """Widths are padded to multiples of it: else products round by where in its stack a member lies."""
 
 
-class PaddedMLP:
+Takens = list[list[Taken | None]]
+"""Of each hidden layer and of each run of members there, what its backward pass needs."""
+
+
+class PaddedMLP(WrittenOut):
     """Members' perceptrons; all have at least one hidden layer and the same kind of normalisation.
 
     Args:
@@ -140,7 +145,7 @@ class PaddedMLP:
         self._place = torch.cat(
             [torch.zeros_like(after)[:, None], torch.arange(depth, device=device) + after[:, None]], 1
         )
-        self._bound: Mapping[str, Tensor] | None = None
+        self._bound = None
         self._layers = [[self._layer(at, units[at], *ends) for ends in self._ends(at)] for at in range(depth)]
 
     def _layer(self, at: int, units: Tensor, start: int, stop: int) -> Layer:
@@ -150,7 +155,7 @@ class PaddedMLP:
         if self._norm == "batch":
             norm = OverBatch(self._running[:, at, rows].unsqueeze(2))
         elif self._norm == "layer":
-            norm = OverUnits(units[rows], units[rows].sum(-1, keepdim=True))
+            norm = OverUnits(units[rows])
         return Layer(at, rows, kinds, units[rows], norm)
 
     def _ends(self, at: int) -> Iterator[tuple[int, int]]:
@@ -173,22 +178,12 @@ class PaddedMLP:
         output = _output(self._models[member])
         return {**named, "output.weight": output.weight.detach(), "output.bias": output.bias.detach()}
 
-    def forward(self, parameters: Mapping[str, Tensor], x: Tensor, training: bool, keys: Tensor | None) -> Tensor:
-        """See `Network`."""
-        if parameters is not self._bound:
-            self._bind(parameters)
-        with torch.no_grad():
-            return self._forward(x.flatten(2), training, keys)
-
-    def _bind(self, parameters: Mapping[str, Tensor]) -> None:
-        weights = {name: p.detach() for name, p in parameters.items()}
-        grads = {name: p.grad for name, p in parameters.items() if p.grad is not None}
+    def _bind(self, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> None:
         for layer in chain.from_iterable(self._layers):
             layer.bind(weights, grads)
-        self._last_layer = Linear(parts("output.", slice(None), weights), parts("output.", slice(None), grads))
-        self._bound = parameters
 
-    def _forward(self, x: Tensor, training: bool, keys: Tensor | None) -> Tensor:
+    def _hidden_forward(self, x: Tensor, training: bool, keys: Tensor | None) -> tuple[Tensor, Takens]:
+        x = x.flatten(2)
         if keys is not None and self._drops[0]:
             x = x * self._mask(slice(1), keys, x.shape[1:])[0]
         masks: Sequence[Tensor | None] = [None] * self._depth
@@ -202,19 +197,14 @@ class PaddedMLP:
             ]
             x = _joined([out for out, _ in made])
             taken.append([needed for _, needed in made])
-        self._batches += int(training and self._norm == "batch" and x.shape[1] > 1)
-        if training:
-            self._taken, self._last = taken, x
-        return self._last_layer.forward(x)
+        if training and self._norm == "batch" and x.shape[1] > 1:
+            self._batches += 1
+        return x, taken
 
-    @torch.no_grad()
-    def backward(self, grad: Tensor) -> None:
-        """See `Network`; where members lack a layer, its gradients are not touched."""
-        taken, last = self._taken, self._last
-        del self._taken, self._last  # the next step needs the room
-        grad = self._last_layer.backward(last, grad)
+    def _hidden_backward(self, needed: Takens, grad: Tensor) -> None:
+        """Where members lack a layer, its gradients are not touched."""
         for at in reversed(range(self._depth)):
-            pairs = zip(self._layers[at], taken[at], strict=True)
+            pairs = zip(self._layers[at], needed[at], strict=True)
             grad = _joined([layer.backward(t, _of(layer.rows, grad), at == 0) for layer, t in pairs])
 
     def _mask(self, places: slice, keys: Tensor, shape: Sequence[int]) -> Tensor:

@@ -1,19 +1,19 @@
-"""Forward and backward pass of padded perceptrons, written out.
+"""Forward and backward pass of stacked networks, written out.
 
 Autograd would find the same derivatives and call the same kernels, but its bookkeeping takes a third of a step of a few
 small networks. Gradients are written where they are kept.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-EPS, MOMENTUM = 1e-5, 0.1
-"""Of both normalisations, and of batch normalisation's running statistics: torch's defaults."""
+from trimtab.population.normalisations import Affine, Normalisation
 
 _aten = torch.ops.aten
 DERIVATIVES: dict[type[nn.Module], Callable[[Any, Tensor, Tensor, Tensor], Tensor]] = {
@@ -27,130 +27,6 @@ DERIVATIVES: dict[type[nn.Module], Callable[[Any, Tensor, Tensor, Tensor], Tenso
     nn.Sigmoid: lambda _, grad, z, out: _aten.sigmoid_backward.default(grad, out),
 }
 """By the activation's class: (the module, gradient of its output, its input, its output) → gradient of its input."""
-
-
-@dataclass(frozen=True)
-class Affine:
-    """Scale and shift behind a normalisation: (members, 1, units), and (members, units) where their gradients go."""
-
-    scale: Tensor
-    shift: Tensor
-    to_scale: Tensor | None
-    to_shift: Tensor | None
-
-    def of(self, normal: Tensor) -> Tensor:
-        """What they make of normalised units."""
-        return torch.addcmul(self.shift, normal, self.scale)
-
-    def backward(self, along: Tensor, across: Tensor) -> None:
-        """Writes their gradients: that of what they made, summed over the batch, and times the normalised units."""
-        assert self.to_scale is not None
-        assert self.to_shift is not None
-        self.to_scale.copy_(across)
-        self.to_shift.copy_(along)
-
-
-class Normalisation(Protocol):
-    """Gives (members, batch, units) mean 0 and variance 1 in its own way, then scale and shift."""
-
-    def forward(self, z: Tensor, affine: Affine, training: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """What it makes of `z`, and what `backward` needs of that."""
-
-    def backward(self, grad: Tensor, needed: tuple[Tensor, Tensor], affine: Affine) -> Tensor:
-        """The gradient of `z`; those of scale and shift are written."""
-
-
-@dataclass(frozen=True)
-class OverUnits:
-    """Layer normalisation over a member's own units.
-
-    Attributes:
-        units: (members, 1, width), 1 for each unit that a member has, 0 for padding.
-        size: (members, 1, 1), how many it has.
-    """
-
-    units: Tensor
-    size: Tensor
-
-    def forward(self, z: Tensor, affine: Affine, training: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """See `Normalisation`."""
-        centred = (z - self._mean(z * self.units)) * self.units
-        factor = (self._mean(centred.square()) + EPS).rsqrt()
-        normal = centred * factor
-        return affine.of(normal), (normal, factor)
-
-    def backward(self, grad: Tensor, needed: tuple[Tensor, Tensor], affine: Affine) -> Tensor:
-        """See `Normalisation`; padded units have no gradient."""
-        normal, factor = needed
-        affine.backward(grad.sum(1), (grad * normal).sum(1))
-        grad = grad * affine.scale * self.units
-        return (grad - self._mean(grad) - normal * self._mean(grad * normal)) * factor * self.units
-
-    def _mean(self, x: Tensor) -> Tensor:
-        return x.sum(2, keepdim=True) / self.size
-
-
-@dataclass(frozen=True)
-class OverExamples:
-    """Layer normalisation over all units at all positions of an example, which are neighbours in the batch.
-
-    Attributes:
-        positions: of one example.
-    """
-
-    positions: int
-
-    def forward(self, z: Tensor, affine: Affine, training: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """See `Normalisation`."""
-        whole = self._whole(z)
-        centred = whole - whole.mean(2, keepdim=True)
-        factor = (centred.square().mean(2, keepdim=True) + EPS).rsqrt()
-        normal = (centred * factor).view(z.shape)
-        return affine.of(normal), (normal, factor)
-
-    def backward(self, grad: Tensor, needed: tuple[Tensor, Tensor], affine: Affine) -> Tensor:
-        """See `Normalisation`."""
-        normal, factor = needed
-        affine.backward(grad.sum(1), (grad * normal).sum(1))
-        whole, normal = self._whole(grad * affine.scale), self._whole(normal)
-        hanging = normal * (whole * normal).mean(2, keepdim=True)
-        return ((whole - whole.mean(2, keepdim=True) - hanging) * factor).view(grad.shape)
-
-    def _whole(self, x: Tensor) -> Tensor:
-        return x.reshape(len(x), -1, self.positions * x.shape[2])
-
-
-@dataclass(frozen=True)
-class OverBatch:
-    """Batch normalisation.
-
-    Attributes:
-        running: (2, members, 1, width) mean and variance over the batches so far, changed in place in training.
-    """
-
-    running: Tensor
-
-    def forward(self, z: Tensor, affine: Affine, training: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """See `Normalisation`; of a single row the running statistics are all there is."""
-        rows = z.shape[1]
-        if training and rows > 1:
-            mean = z.mean(1, keepdim=True)
-            centred = z - mean
-            var = (centred * centred).mean(1, keepdim=True)
-            self.running.lerp_(torch.stack([mean, var * (rows / (rows - 1))]), MOMENTUM)
-        else:
-            centred, var = z - self.running[0], self.running[1]
-        factor = (var + EPS).rsqrt()
-        return torch.addcmul(affine.shift, centred, factor * affine.scale), (centred, factor)
-
-    def backward(self, grad: Tensor, needed: tuple[Tensor, Tensor], affine: Affine) -> Tensor:
-        """See `Normalisation`."""
-        (centred, factor), rows = needed, grad.shape[1]
-        along, across = grad.sum(1, keepdim=True), (grad * centred).sum(1, keepdim=True) * factor
-        affine.backward(along.squeeze(1), across.squeeze(1))
-        if rows > 1:
-            grad = torch.addcmul(grad, centred, across * factor / -rows).sub_(along / rows)
-        return grad * (affine.scale * factor)
 
 
 @dataclass(frozen=True)
@@ -301,3 +177,43 @@ class Linear:
         if self._to_bias is not None:
             torch.sum(grad, 1, out=self._to_bias)
         return grad if last else torch.bmm(grad, self._weight)
+
+
+class WrittenOut(ABC):
+    """A `Network` of layers whose last is linear; it looks anew where weights lie when they have moved."""
+
+    _bound: Mapping[str, Tensor] | None = None
+
+    def forward(self, parameters: Mapping[str, Tensor], x: Tensor, training: bool, keys: Tensor | None) -> Tensor:
+        """See `Network`."""
+        if parameters is not self._bound:
+            weights = {name: p.detach() for name, p in parameters.items()}
+            grads = {name: p.grad for name, p in parameters.items() if p.grad is not None}
+            self._bind(weights, grads)
+            everybody = slice(None)
+            self._output = Linear(parts("output.", everybody, weights), parts("output.", everybody, grads))
+            self._bound = parameters
+        with torch.no_grad():
+            last, needed = self._hidden_forward(x, training, keys)
+            if training:
+                self._last, self._needed = last, needed
+            return self._output.forward(last)
+
+    @torch.no_grad()
+    def backward(self, grad: Tensor) -> None:
+        """See `Network`."""
+        last, needed = self._last, self._needed
+        del self._last, self._needed  # the next step needs the room
+        self._hidden_backward(needed, self._output.backward(last, grad))
+
+    @abstractmethod
+    def _bind(self, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> None:
+        """Says to the hidden layers where their parameters lie, and where their gradients go."""
+
+    @abstractmethod
+    def _hidden_forward(self, x: Tensor, training: bool, keys: Tensor | None) -> tuple[Tensor, Any]:
+        """(members, batch, units) that the output layer is given, and what `_hidden_backward` needs."""
+
+    @abstractmethod
+    def _hidden_backward(self, needed: Any, grad: Tensor) -> None:
+        """Writes the gradients of the hidden layers from that of the last one's output."""

@@ -8,8 +8,8 @@ a CPU, members stay together.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -52,9 +52,8 @@ def _in_cache(pairs: list[Pair]) -> list[list[Pair]]:
     if not isinstance(model, CNN):
         return [pairs]
     most = max(1, WINDOWS_IN_CACHE // (window_numbers(model) * int(member.recipe.batch_size)))
-    count = -(-len(pairs) // most)
-    ends = [len(pairs) * part // count for part in range(count + 1)]
-    return [pairs[start:stop] for start, stop in pairwise(ends)]
+    parts = np.array_split(range(len(pairs)), -(-len(pairs) // most))
+    return [[pairs[place] for place in part] for part in parts]
 
 
 def _parted(pairs: list[Pair]) -> list[list[Pair]]:

@@ -1,8 +1,10 @@
 """Which trials are asked and run together, where the task can do that (see `trial.PopulationTask`)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from trimtab.errors import SweepError
 
@@ -52,7 +54,8 @@ class Together:
         alike: dict[str, list[int]] = {}
         for place, shape in enumerate(shapes):
             alike.setdefault(repr(sorted(shape.items())), []).append(place)
-        return [stack for places in alike.values() for stack in _evenly(places, most)]
+        parts = (np.array_split(places, -(-len(places) // most)) for places in alike.values())
+        return [stack.tolist() for of_one_shape in parts for stack in of_one_shape]
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Units:
     size: int
 
     def stack(self, unit: int) -> int:
-        """The most trials of a unit's stacks: all of a whole unit that fit together still make two, for two workers."""
+        """The most trials of the stacks of so many asked at once: they make two at least, for two workers."""
         return min(self.size, -(-unit // 2))
 
     def of(self, turn: int) -> range:
@@ -79,13 +82,3 @@ class Units:
             return range(self.first)
         start = self.first + (turn - self.first) // self.length * self.length
         return range(start, start + self.length)
-
-
-def _evenly(places: list[int], most: int) -> Iterator[list[int]]:
-    parts = -(-len(places) // most)
-    size, larger = divmod(len(places), parts)
-    start = 0
-    for part in range(parts):
-        stop = start + size + (part < larger)
-        yield places[start:stop]
-        start = stop
