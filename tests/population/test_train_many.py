@@ -20,6 +20,7 @@ from trimtab.trial.recipe import Device, Recipe
 from trimtab.trial.regularisation import Regularisation
 from trimtab.trial.result import TrialResult
 from trimtab.trial.schedules import Cosine, OneCycle, Plateau
+from trimtab.trial.session import session
 from trimtab.trial.train import train
 
 COMPANIES: dict[str, list[Recipe]] = {
@@ -121,6 +122,13 @@ def test_the_place_in_a_stack_changes_no_bit(width: int, rows: Rows) -> None:
         alone = result(dict(train_many([members[n]], rows.train, rows.val, rows.problem))[n])
         weights = result(everybody[n]).weights
         assert all(torch.equal(weights[k], alone.weights[k]) for k in alone.weights)
+
+
+def test_numbers_too_small_for_speed_are_zeros_while_training() -> None:
+    small = torch.tensor(1e-38)
+    with session(1, Device()):
+        assert small * 0.1 == 0.0
+    assert small * 0.1 != 0.0
 
 
 def test_one_that_diverges_leaves_alone(rows: Rows) -> None:

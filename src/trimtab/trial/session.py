@@ -51,7 +51,7 @@ def session(epochs: int, device: Device, folder: str | None = None) -> Iterator[
     Raises:
         ConfigError: accelerator or precision are not to be had here.
     """
-    with _quiet(), threads(device.threads):
+    with _quiet(), threads(device.threads), flushing():
         trainer = _trainer(epochs, device, folder)
         on_cuda = trainer.strategy.root_device.type == "cuda"
         devices = range(torch.cuda.device_count()) if on_cuda else []
@@ -115,6 +115,24 @@ def threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def flushing() -> Iterator[None]:
+    """Rounds numbers below 1e-38 to 0 on a CPU, as GPUs do: with them it computes up to 200 times as slowly.
+
+    A unit that is never active any more has moments in Adam that decay to such numbers, and stay there.
+    """
+    before = _flushes()
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
+
+
+def _flushes() -> bool:
+    return (torch.tensor(1e-38) * 0.1).item() == 0.0
 
 
 @contextmanager
