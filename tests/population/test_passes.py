@@ -48,7 +48,7 @@ def test_outputs_gradients_and_statistics_are_autograds(activation: str, normali
     stack, flat = stacked(members)
     assert isinstance(stack, PaddedMLP)
     x, wanted = torch.randn(len(members), BATCH, FEATURES), torch.randn(len(members), BATCH, OUTPUTS)
-    outputs = stack.forward(flat.parameters, x, True, None)
+    outputs = stack.forward(flat.parameters, x, 0)
     stack.backward(wanted)
     for m, model in enumerate(members):
         expected = model.train()(x[m])
@@ -69,11 +69,11 @@ def test_after_some_have_left_and_of_a_single_row(normalisation: str) -> None:
     """Where weights and gradients lie has changed; a single row has no statistics of its own."""
     members = models("relu", normalisation)
     stack, flat = stacked(members)
-    stack.forward(flat.parameters, torch.randn(len(members), BATCH, FEATURES), True, None)
+    stack.forward(flat.parameters, torch.randn(len(members), BATCH, FEATURES), 0)
     stack.keep([0, 2])
     flat.keep([0, 2])
     x, wanted = torch.randn(2, 1, FEATURES), torch.randn(2, 1, OUTPUTS)
-    outputs = stack.forward(flat.parameters, x, True, None)
+    outputs = stack.forward(flat.parameters, x, 0)
     stack.backward(wanted)
     for m in range(2):
         model = MLP((FEATURES,), OUTPUTS, depth=SIZES[2 * m][0], width=SIZES[2 * m][1], normalisation=normalisation)
@@ -90,7 +90,7 @@ def test_padding_has_no_gradient(normalisation: str) -> None:
     members = models("sigmoid", normalisation)
     stack, flat = stacked(members)
     shapes = [{name: tuple(w.shape) for name, w in stack.load(m).items()} for m in range(len(members))]
-    stack.forward(flat.parameters, torch.randn(len(members), BATCH, FEATURES), True, None)
+    stack.forward(flat.parameters, torch.randn(len(members), BATCH, FEATURES), 0)
     stack.backward(torch.randn(len(members), BATCH, OUTPUTS))
     for m, own in enumerate(shapes):
         for corner in flat.layout.corners(flat.grads, m, own).values():

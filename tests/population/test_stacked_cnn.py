@@ -35,7 +35,8 @@ def models(shape: tuple[int, ...], **settings: Any) -> list[CNN]:
 def check(stack: Network, flat: Flat, members: list[CNN], x: Tensor, drops: Tensor | None = None) -> None:
     assert isinstance(stack, StackedCNN)
     wanted = torch.randn(len(members), x.shape[1], OUTPUTS)
-    outputs = stack.forward(flat.parameters, x, True, drops)
+    stack.begin(None if drops is None else drops.unsqueeze(0))
+    outputs = stack.forward(flat.parameters, x.clone(), 0)
     flat.grads.zero_()
     stack.backward(wanted)
     grads = {name: p.grad for name, p in flat.parameters.items() if p.grad is not None}
@@ -50,7 +51,7 @@ def check(stack: Network, flat: Flat, members: list[CNN], x: Tensor, drops: Tens
         for name, buffer in model.state_dict().items():
             torch.testing.assert_close(now[name], buffer)
     torch.testing.assert_close(
-        stack.forward(flat.parameters, x, False, None),
+        stack.forward(flat.parameters, x, None),
         torch.stack([model.eval()(x[m]) for m, model in enumerate(members)]),
     )
 

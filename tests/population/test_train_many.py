@@ -124,6 +124,15 @@ def test_the_place_in_a_stack_changes_no_bit(width: int, rows: Rows) -> None:
         assert all(torch.equal(weights[k], alone.weights[k]) for k in alone.weights)
 
 
+@pytest.mark.parametrize("activation", ["elu", "gelu", "sigmoid", "silu", "tanh"])
+def test_an_odd_last_batch_changes_no_bit(activation: str, rows: Rows) -> None:
+    """Of 22 rows: the last of a tensor's numbers are computed by other formulas than those in its middle."""
+    single = recipe(mlp(width=20, activation=activation), sgd())
+    alone = result(together([single], rows)[0])
+    company = result(together([single] * 4, rows)[0])
+    assert all(torch.equal(company.weights[k], alone.weights[k]) for k in alone.weights)
+
+
 def test_numbers_too_small_for_speed_are_zeros_while_training() -> None:
     small = torch.tensor(1e-38)
     with session(1, Device()):

@@ -4,7 +4,7 @@ torch's dropout draws from a global generator, so that a mask depends on all tha
 trained together drop exactly what each would drop alone, on any device, and a step can be repeated.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 import torch
@@ -14,6 +14,7 @@ _GOLDEN = -7046029254386353131  # 2^64 / golden ratio, odd: splitmix64's stride 
 _STRIDES = (73244475, 295559667, 1103515245, 1664525013)  # odd, one per dimension of a position
 
 
+Room = tuple[Tensor, ...]
 MOST_PLACES = 1024
 """Dropout layers of a network: a step's keys begin so many numbers after those of the step before."""
 
@@ -51,27 +52,36 @@ def mask(key: Tensor, where: Tensor, rate: Tensor) -> Tensor:
         where: int32 `positions`.
         rate: broadcasts against them as well; float32 has 24 bits, which moves it by 2^-24 at most.
     """
-    return mask_of(key, where, *halves(rate))
+    return mask_of(key, where, *thresholds(rate))
 
 
-def halves(rate: Tensor) -> tuple[Tensor, Tensor]:
-    """What `mask_of` takes for a rate: half of what a unit is multiplied with, and the number below which it drops."""
-    return 0.5 / (1.0 - rate), rate * 4294967296.0 - 2147483648.0
+def thresholds(rate: Tensor) -> tuple[Tensor, Tensor]:
+    """What `mask_of` takes for a rate: the number below which a unit drops, and what others are multiplied with."""
+    return rate * 4294967296.0 - 2147483648.0, 1.0 / (1.0 - rate)
 
 
-def mask_of(key: Tensor, where: Tensor, half: Tensor, least: Tensor) -> Tensor:
-    """See `mask`."""
-    drawn = _mixed(where ^ key).float()
-    return torch.copysign(half, drawn.sub_(least)).add_(half)
+def mask_of(key: Tensor, where: Tensor, least: Tensor, factor: Tensor, room: Room | None = None) -> Tensor:
+    """See `mask`; with `room` in that memory, the last of it being what is returned, which `vmap` cannot do."""
+    numbers, spare, drawn = room or (None, None, None)
+    numbers = _mixed(torch.bitwise_xor(where, key, out=numbers), spare)
+    if drawn is None:
+        return torch.ge(numbers.float(), least) * factor
+    return torch.ge(drawn.copy_(numbers), least, out=drawn).mul_(factor)
 
 
-def _mixed(x: Tensor) -> Tensor:
+def rooms(shape: Sequence[int], device: torch.device) -> Room:
+    """Memory for masks of a shape: to ask for it anew each time takes as long as half of them."""
+    return tuple(torch.empty(shape, dtype=kind, device=device) for kind in (torch.int32, torch.int32, torch.float32))
+
+
+def _mixed(x: Tensor, spare: Tensor | None = None) -> Tensor:
     """A bijection of int32 whose high bits hang on all of `x`, if that is mixed already; in place.
 
     The inner half of lowbias32 (Wellons 2018): the outer shifts are for numbers that are not mixed, and for low bits.
     """
     x.mul_(0x7FEB352D)
-    return x.bitwise_xor_((x >> 15).bitwise_and_(0x1FFFF)).mul_(-2073254261)
+    shifted = torch.bitwise_right_shift(x, 15, out=spare)
+    return x.bitwise_xor_(shifted.bitwise_and_(0x1FFFF)).mul_(-2073254261)
 
 
 def is_dropout(layer: nn.Module) -> bool:

@@ -58,9 +58,8 @@ def _unmapped(models: list[nn.Module], problem: Problem) -> str | None:
     try:
         stack = network(models, torch.device("cpu"))
         weights = [stack.load(m) for m in range(2)]
-        stack.forward(
-            {n: torch.stack([w[n] for w in weights]) for n in weights[0]}, torch.zeros(2, 2, *problem.shape), True, None
-        )
+        parameters = {name: torch.stack([w[name] for w in weights]) for name in weights[0]}
+        stack.forward(parameters, torch.zeros(2, 2, *problem.shape), 0)
     except Exception as e:  # whatever a user's module does that vmap cannot
         return f"{name} can't be mapped over members: {' '.join(str(e).split())[:200]}"
     return None

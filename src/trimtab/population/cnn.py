@@ -19,7 +19,7 @@ from trimtab.population.flat import Layout
 from trimtab.population.maps import Convolution, Convolving, Dropping, Mean, Pooling, Sides, Stage
 from trimtab.population.network import Named, equal_shapes
 from trimtab.population.normalisations import Normalisation, OverBatch, OverUnits
-from trimtab.population.passes import DERIVATIVES, Layer, WrittenOut
+from trimtab.population.passes import BENDS, Layer, WrittenOut
 
 ROWS_IN_CACHE = 128
 """Of all members: the windows of so many are as much as a core's cache holds."""
@@ -81,7 +81,7 @@ def window_numbers(model: CNN) -> int:
 
 def is_written_out(model: CNN) -> bool:
     """Whether `passes` has what it computes: not a derived class, whose forward pass may be another."""
-    return type(model) is CNN and type(network_parts(model)[0].activation) in DERIVATIVES
+    return type(model) is CNN and type(network_parts(model)[0].activation) in BENDS
 
 
 class StackedCNN(WrittenOut):
@@ -125,6 +125,7 @@ class StackedCNN(WrittenOut):
             self._stages.append(Mean())
         self._stages += [Dropping(len(drops) - 1, self._rates[-1])] if drops[-1] else []
         self._bound = None
+        self.begin(None)
 
     def _layer(self, number: int, part: Part) -> Layer:
         members, units = self._rates.shape[1], part.linear.weight.shape[0]  # type: ignore[index]
@@ -146,13 +147,18 @@ class StackedCNN(WrittenOut):
         for number, (part, layer) in enumerate(zip(self._parts, self._layers, strict=True)):
             layer.bind(_renamed(number, part, flat_weights), _renamed(number, part, flat_grads))
 
-    def _hidden_forward(self, x: Tensor, training: bool, keys: Tensor | None) -> tuple[Tensor, list[Any]]:
+    def begin(self, keys: Tensor | None) -> None:
+        """See `Network`."""
+        self._keys = None if keys is None else keys.unbind()
+
+    def _hidden_forward(self, x: Tensor, step: int | None) -> tuple[Tensor, list[Any]]:
         batch, needed = x.shape[1], []
         x = x.movedim(2, -1)
+        keys = None if step is None or self._keys is None else self._keys[step]
         for stage in self._stages:
-            x, of_stage = stage.forward(x, training, keys)
+            x, of_stage = stage.forward(x, step is not None, keys)
             needed.append(of_stage)
-        for part in self._parts if training else ():
+        for part in self._parts if step is not None else ():
             if part.norm_name in self._batches and batch * part.values > 1:
                 self._batches[part.norm_name] += 1
         return x, needed

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from trimtab.data.arrays import Problem
 from trimtab.errors import Pruned
 from trimtab.models.dropout import keys
+from trimtab.population.feed import Feed
 from trimtab.population.flat import Flat, Shape, put
 from trimtab.population.losses import Loss
 from trimtab.population.members import Member
@@ -119,12 +120,12 @@ class Population(pl.LightningModule):
         self._first = [seat.epoch * self.epoch_steps for seat in self.seats]
         places, steps = self.network.places, torch.arange(self.epoch_steps, device=self._train.x.device)
         counts = steps[:, None, None] + torch.tensor(self._first, device=steps.device).unsqueeze(1)
-        self._keys = keys(self._noise, counts, places).unbind() if places else None
-        order, size = torch.stack([seat.batches.order() for seat in self.seats]), self.seats[0].batches.batch_size
-        self._rows, self._targets = torch.split(order, size, 1), torch.split(self._train.y[order], size, 1)
+        self.network.begin(keys(self._noise, counts, places) if places else None)
+        orders = torch.stack([seat.batches.order() for seat in self.seats])
+        self._batches = Feed(self._train, orders, self.seats[0].batches.batch_size)
         self._rates = self._factors()
         self.stepping.begin(self.flat.grads, self._rates, self.regularisers.decayed)
-        self._loss = Loss(self._problem, self.regularisers.smoothing, len(self.seats), order.device)
+        self._loss = Loss(self._problem, self.regularisers.smoothing, len(self.seats), orders.device)
         self._losses: list[Tensor] = []
 
     def _factors(self) -> Tensor:
@@ -139,26 +140,26 @@ class Population(pl.LightningModule):
 
     def training_step(self, burst: tuple[int, int], _: int) -> None:
         """Several optimizer steps: Lightning's cost of a batch is paid once for all."""
-        for step in range(*burst):
-            self._step(step)
+        with torch.no_grad():  # what autograd is needed for says so itself
+            for step in range(*burst):
+                self._step(step)
 
     def _step(self, step: int) -> None:
-        rows, y = self._rows[step], self._targets[step]
-        x = self._augmented(self._train.x.index_select(0, rows.flatten()).view(*rows.shape, *self._train.x.shape[1:]))
-        self.flat.grads.zero_()
+        x, y = self._batches[step]
+        if self.network.adds:
+            self.flat.grads.zero_()
         acts = self.regularisers.act
         if acts:
             self.regularisers.before(self.flat)
-        outputs = self.network.forward(self.flat.parameters, x, True, None if self._keys is None else self._keys[step])
+        outputs = self.network.forward(self.flat.parameters, self._augmented(x), step)
         losses, grad = self._loss(outputs, y)
         self.network.backward(grad)
         self._losses.append(losses)
         if acts:
             self.regularisers.between(self.flat, self._first, step)
-        with torch.no_grad():
-            self.stepping.step(step)
-            if acts:
-                self.regularisers.after(self.flat, self.stepping.lr * self._rates[step])
+        self.stepping.step(step)
+        if acts:
+            self.regularisers.after(self.flat, self.stepping.lr * self._rates[step])
 
     def _augmented(self, x: Tensor) -> Tensor:
         """A loop over members that augment: their draws must be those of each alone."""
@@ -204,7 +205,7 @@ class Population(pl.LightningModule):
     def _outputs(self) -> Tensor:
         """(members, rows, outputs) of the validation rows."""
         chunks = [
-            self.network.forward(self.flat.parameters, x.expand(len(self.seats), *x.shape), False, None)
+            self.network.forward(self.flat.parameters, x.expand(len(self.seats), *x.shape), None)
             for x in torch.split(self._val.x, self.network.rows_in_cache if self._val.x.device.type == "cpu" else CHUNK)
         ]
         return torch.cat(chunks, 1)

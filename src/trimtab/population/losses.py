@@ -28,11 +28,11 @@ class Loss:
         """Losses and gradient of one batch."""
         if self._is_plain:
             return self._cross_entropy(outputs, y)
-        losses = self._of(outputs.requires_grad_(), y)
-        (grad,) = torch.autograd.grad(losses, outputs, self._each)
+        with torch.enable_grad():
+            losses = self._of(outputs.requires_grad_(), y)
+            (grad,) = torch.autograd.grad(losses, outputs, self._each)
         return losses.detach(), grad
 
-    @torch.no_grad()
     def _cross_entropy(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Without weights and smoothing; the gradient is softmax / batch, less 1 / batch at the target.
 

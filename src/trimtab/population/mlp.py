@@ -12,12 +12,13 @@ from itertools import chain, groupby
 import torch
 from torch import Tensor, nn
 
-from trimtab.models.dropout import halves, mask_of, positions
+from trimtab.models.dropout import thresholds
 from trimtab.models.mlp import MLP
 from trimtab.population.flat import Layout, Shape
+from trimtab.population.masks import Masks
 from trimtab.population.network import Named
 from trimtab.population.normalisations import Normalisation, OverBatch, OverUnits
-from trimtab.population.passes import DERIVATIVES, Layer, Taken, WrittenOut
+from trimtab.population.passes import BENDS, Layer, Taken, WrittenOut
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def hidden_layers(model: MLP) -> list[Hidden]:
 def is_written_out(model: MLP) -> bool:
     """Whether `passes` has what it computes: not a derived class, whose forward pass may be another."""
     layers = hidden_layers(model)
-    return type(model) is MLP and bool(layers) and all(type(h.activation) in DERIVATIVES for h in layers)
+    return type(model) is MLP and bool(layers) and all(type(h.activation) in BENDS for h in layers)
 
 
 def _rate(dropout: nn.Module | None) -> float:
@@ -138,7 +139,7 @@ class PaddedMLP(WrittenOut):
             for at, layer in enumerate(layers):
                 units[at, m, 0, layer.linear.out_features :] = 0.0
                 rates[at + 1, m] = layer.dropout
-        self._halves, self._drops = halves(rates), [bool(r.any()) for r in rates]
+        self._thresholds, self._drops = thresholds(rates), [bool(r.any()) for r in rates]
         self.places = depth + 1 if any(self._drops) else 0
         # Alone, a network without input dropout begins to count at its first hidden layer.
         after = torch.tensor([int(rates[0, m] > 0) for m in range(members)], device=device)
@@ -146,6 +147,7 @@ class PaddedMLP(WrittenOut):
             [torch.zeros_like(after)[:, None], torch.arange(depth, device=device) + after[:, None]], 1
         )
         self._bound = None
+        self.begin(None)
         self._layers = [[self._layer(at, units[at], *ends) for ends in self._ends(at)] for at in range(depth)]
 
     def _layer(self, at: int, units: Tensor, start: int, stop: int) -> Layer:
@@ -182,22 +184,31 @@ class PaddedMLP(WrittenOut):
         for layer in chain.from_iterable(self._layers):
             layer.bind(weights, grads)
 
-    def _hidden_forward(self, x: Tensor, training: bool, keys: Tensor | None) -> tuple[Tensor, Takens]:
-        x = x.flatten(2)
-        if keys is not None and self._drops[0]:
-            x = x * self._mask(slice(1), keys, x.shape[1:])[0]
-        masks: Sequence[Tensor | None] = [None] * self._depth
-        if keys is not None and any(self._drops[1:]):
-            masks = self._mask(slice(1, None), keys, (x.shape[1], self.width)).unbind()
-        taken = []
-        for layers, drop in zip(self._layers, masks, strict=True):
+    def begin(self, keys: Tensor | None) -> None:
+        """See `Network`."""
+        self._masks: tuple[Masks | None, Masks | None] = (None, None)
+        if keys is not None:
+            own = keys.gather(2, self._place.expand(len(keys), -1, -1)).transpose(1, 2)[..., None, None]
+            both = (slice(1), slice(1, None))
+            made = [Masks(own[:, places], *(t[places] for t in self._thresholds)) for places in both]
+            self._masks = (made[0] if self._drops[0] else None, made[1] if any(self._drops[1:]) else None)
+
+    def _hidden_forward(self, x: Tensor, step: int | None) -> tuple[Tensor, Takens]:
+        x, taken = x.flatten(2), []
+        of_input, of_hidden = self._masks
+        drops: Sequence[Tensor | None] = [None] * self._depth
+        if step is not None and of_input is not None:
+            x.mul_(of_input.of(step, x.shape[1:])[0])
+        if step is not None and of_hidden is not None:
+            drops = of_hidden.of(step, (x.shape[1], self.width))
+        for layers, drop in zip(self._layers, drops, strict=True):
             made = [
-                layer.forward(_of(layer.rows, x), training, None if drop is None else _of(layer.rows, drop))
+                layer.forward(_of(layer.rows, x), step is not None, None if drop is None else _of(layer.rows, drop))
                 for layer in layers
             ]
             x = _joined([out for out, _ in made])
             taken.append([needed for _, needed in made])
-        if training and self._norm == "batch" and x.shape[1] > 1:
+        if step is not None and self._norm == "batch" and x.shape[1] > 1:
             self._batches += 1
         return x, taken
 
@@ -206,12 +217,6 @@ class PaddedMLP(WrittenOut):
         for at in reversed(range(self._depth)):
             pairs = zip(self._layers[at], needed[at], strict=True)
             grad = _joined([layer.backward(t, _of(layer.rows, grad), at == 0) for layer, t in pairs])
-
-    def _mask(self, places: slice, keys: Tensor, shape: Sequence[int]) -> Tensor:
-        """(places, members, *shape) factors of dropout, of several layers at once."""
-        own = keys.gather(1, self._place[:, places]).T[:, :, None, None]
-        half, least = (of_rate[places] for of_rate in self._halves)
-        return mask_of(own, positions(tuple(shape), keys.device), half, least)
 
     def state(self, member: int, parameters: Mapping[str, Tensor]) -> Named:
         """A copy of one member's weights and buffers as its own module names them."""

@@ -23,29 +23,34 @@ class Network(Protocol):
         layout: of one member's parameters, padded to the largest.
         places: layers with dropout; 0 if no member drops.
         rows_in_cache: of each member, so many go through at once on a CPU where only outputs are wanted.
+        adds: whether `backward` adds to gradients.
     """
 
     layout: Layout
     places: int
     rows_in_cache: int
+    adds: bool
 
     def load(self, member: int) -> Named:
         """A member's initial weights by the layout's names, at their true shapes, in the order of its module."""
 
-    def forward(self, parameters: Mapping[str, Tensor], x: Tensor, training: bool, keys: Tensor | None) -> Tensor:
-        """(members, batch, *shape) → (members, batch, outputs).
+    def begin(self, keys: Tensor | None) -> None:
+        """An epoch begins; `keys` are those of its dropout, (steps, members, places), None where nothing drops."""
+
+    def forward(self, parameters: Mapping[str, Tensor], x: Tensor, step: int | None) -> Tensor:
+        """(members, batch, *shape) → (members, batch, outputs); no gradient is followed.
 
         Args:
             parameters: name → (members, *shape).
-            x: inputs.
-            training: whether batch statistics count, and units drop.
-            keys: (members, places) of this step's dropout; None where nothing drops.
+            x: inputs; they may be overwritten in training.
+            step: of the epoch, in training: batch statistics count, and units drop. None outside of it.
         """
 
     def backward(self, grad: Tensor) -> None:
         """After `forward` in training, and once: its parameters' gradients from that of its outputs.
 
-        They must be 0: some are added to, and those of a layer that a member lacks are left alone.
+        That of a layer which a member lacks is left alone; the others are written over, or added to if `adds`. The one
+        of the outputs may be overwritten.
         """
 
     def state(self, member: int, parameters: Mapping[str, Tensor]) -> Named:
@@ -69,6 +74,7 @@ class Vmapped:
     """
 
     rows_in_cache = 256
+    adds = True
 
     def __init__(self, models: Sequence[nn.Module], device: torch.device) -> None:
         self._drops = stateless(models)
@@ -80,24 +86,30 @@ class Vmapped:
         names = [name for name, _ in models[0].named_buffers()]
         self._buffers = {name: torch.stack([m.get_buffer(name) for m in models]).to(device) for name in names}
         self._kept = set(models[0].state_dict())
+        self._keys: Sequence[Tensor] | None = None
 
     def load(self, member: int) -> Named:
         """See `Network`."""
         return self._initial[member]
 
-    def forward(self, parameters: Mapping[str, Tensor], x: Tensor, training: bool, keys: Tensor | None) -> Tensor:
+    def begin(self, keys: Tensor | None) -> None:
         """See `Network`."""
-        self._skeleton.train(training)
+        self._keys = None if keys is None else keys.unbind()
+
+    def forward(self, parameters: Mapping[str, Tensor], x: Tensor, step: int | None) -> Tensor:
+        """See `Network`."""
+        self._skeleton.train(step is not None)
         buffers = dict(self._buffers)
-        if keys is not None:
-            buffers |= {f"{name}.key": keys[:, place] for name, place in self._drops.items()}
+        if step is not None and self._keys is not None:
+            buffers |= {f"{name}.key": self._keys[step][:, place] for name, place in self._drops.items()}
 
         def one(weights: Named, state: Named, rows: Tensor) -> Tensor:
             outputs: Tensor = functional_call(self._skeleton, (weights, state), (rows,))
             return outputs
 
-        outputs: Tensor = vmap(one)(dict(parameters), buffers, x)
-        if training:
+        with torch.set_grad_enabled(step is not None):
+            outputs: Tensor = vmap(one)(dict(parameters), buffers, x)
+        if step is not None:
             self._outputs = outputs
         return outputs.detach()
 

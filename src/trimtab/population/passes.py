@@ -6,45 +6,106 @@ small networks. Gradients are written where they are kept.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trimtab.population.normalisations import Affine, Normalisation
 
 _aten = torch.ops.aten
-DERIVATIVES: dict[type[nn.Module], Callable[[Any, Tensor, Tensor, Tensor], Tensor]] = {
-    nn.Identity: lambda _, grad, z, out: grad,
-    nn.ReLU: lambda _, grad, z, out: _aten.threshold_backward.default(grad, out, 0),
-    nn.LeakyReLU: lambda kind, grad, z, out: _aten.leaky_relu_backward.default(grad, z, kind.negative_slope, False),
-    nn.ELU: lambda kind, grad, z, out: _aten.elu_backward.default(grad, kind.alpha, 1, 1, False, z),
-    nn.GELU: lambda kind, grad, z, out: _aten.gelu_backward.default(grad, z, approximate=kind.approximate),
-    nn.SiLU: lambda _, grad, z, out: _aten.silu_backward.default(grad, z),
-    nn.Tanh: lambda _, grad, z, out: _aten.tanh_backward.default(grad, out),
-    nn.Sigmoid: lambda _, grad, z, out: _aten.sigmoid_backward.default(grad, out),
+
+
+class Bend(NamedTuple):
+    """An activation, forward and backward.
+
+    Attributes:
+        forward: (the module, its input) → its output; may overwrite the input.
+        backward: (the module, gradient of its output, what is kept) → gradient of its input; may overwrite the first.
+        keeps_input: whether its input is kept for that, or its output.
+        bears_zeros: whether what is kept may be multiplied by a mask if the gradient is, too.
+        exact: whether each number is made of one alone by operations that round correctly.
+    """
+
+    forward: Callable[[Any, Tensor], Tensor]
+    backward: Callable[[Any, Tensor, Tensor], Tensor]
+    keeps_input: bool = True
+    bears_zeros: bool = True
+    exact: bool = False
+
+    def bent(self, kind: nn.Module, z: Tensor) -> Tensor:
+        """`forward`, to the same bits in any company."""
+        return self.forward(kind, z) if self.exact else _in_vectors(partial(self.forward, kind), z)
+
+    def straightened(self, kind: nn.Module, grad: Tensor, kept: Tensor) -> Tensor:
+        """`backward`, likewise."""
+        return self.backward(kind, grad, kept) if self.exact else _in_vectors(partial(self.backward, kind), grad, kept)
+
+
+VECTOR = 32
+"""Numbers that torch's loops take at once on a CPU; those that are left at the end it computes by other formulas."""
+
+
+def _in_vectors(made: Callable[..., Tensor], first: Tensor, *others: Tensor) -> Tensor:
+    """What is made of (members, …), where no member's last numbers are left over."""
+    if (over := first[0].numel() % VECTOR) == 0:
+        return made(first, *others)
+    given = (F.pad(x.flatten(1), (0, VECTOR - over)) for x in (first, *others))
+    return made(*given)[:, : over - VECTOR].reshape(first.shape)
+
+
+BENDS: dict[type[nn.Module], Bend] = {
+    nn.Identity: Bend(lambda _, z: z, lambda _, grad, z: grad, exact=True),
+    nn.ReLU: Bend(
+        lambda _, z: z.relu_(),
+        lambda _, grad, out: _aten.threshold_backward.grad_input(grad, out, 0, grad_input=grad),
+        keeps_input=False,
+        exact=True,
+    ),
+    nn.LeakyReLU: Bend(
+        lambda kind, z: kind(z),
+        lambda kind, grad, z: _aten.leaky_relu_backward.default(grad, z, kind.negative_slope, False),
+        exact=True,
+    ),
+    nn.ELU: Bend(
+        lambda kind, z: kind(z), lambda kind, grad, z: _aten.elu_backward.default(grad, kind.alpha, 1, 1, False, z)
+    ),
+    nn.GELU: Bend(
+        lambda kind, z: kind(z),
+        lambda kind, grad, z: _aten.gelu_backward.default(grad, z, approximate=kind.approximate),
+    ),
+    nn.SiLU: Bend(lambda kind, z: kind(z), lambda _, grad, z: _aten.silu_backward.default(grad, z)),
+    nn.Tanh: Bend(
+        lambda _, z: z.tanh_(),
+        lambda _, grad, out: _aten.tanh_backward.default(grad, out),
+        keeps_input=False,
+        bears_zeros=False,
+    ),
+    nn.Sigmoid: Bend(
+        lambda _, z: z.sigmoid_(),
+        lambda _, grad, out: _aten.sigmoid_backward.default(grad, out),
+        keeps_input=False,
+        bears_zeros=False,
+    ),
 }
-"""By the activation's class: (the module, gradient of its output, its input, its output) → gradient of its input."""
+"""By the activation's class."""
 
 
-@dataclass(frozen=True)
-class Taken:
+class Taken(NamedTuple):
     """What a layer's backward pass needs of its forward pass: tensors of (members, batch, …).
 
     Attributes:
         x: what the layer was given.
         normal: what the normalisation's needs; None without one.
-        z: what its activation was given.
-        out: what that made of it.
+        kept: what its activations need, of each kind.
         mask: of dropout; None where nothing drops.
     """
 
     x: Tensor
     normal: tuple[Tensor, Tensor] | None
-    z: Tensor
-    out: Tensor
+    kept: list[Tensor]
     mask: Tensor | None
 
 
@@ -81,6 +142,7 @@ class Layer:
         # Only where 0 stays 0 may padded units do without a mask: sigmoid(0) is 0.5.
         bent = any(float(kind(torch.zeros(()))) != 0 for kind, _ in self._kinds)
         self._masked = bent and not bool(units.all())
+        self._overwrites = all(BENDS[type(kind)].bears_zeros for kind, _ in self._kinds) or len(self._kinds) > 1
 
     def bind(self, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> None:
         """Says where weights and gradients lie.
@@ -104,45 +166,44 @@ class Layer:
         z, normal = self._linear.forward(x), None
         if self._normalisation is not None:
             z, normal = self._normalisation.forward(z, self._affine, training)
-        out = self._by_kind(lambda kind, own: kind(own(z)))
-        taken = Taken(x, normal, z, out, mask)
-        if self._masked:
-            out = out * self._units
-        return out if mask is None else out * mask, taken
+        out, kept = self._bent(z)
+        factors = [f for f in (self._units if self._masked else None, mask) if f is not None]
+        for factor in factors:
+            out = out.mul_(factor) if self._overwrites else out * factor
+        return out, Taken(x, normal, kept, mask)
+
+    def _bent(self, z: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Each member's own activation of `z`, and what is kept of each kind."""
+        kept, made = [], []
+        for kind, rows in self._kinds:
+            bend, own = BENDS[type(kind)], z if len(self._kinds) == 1 else z[rows]
+            out = bend.bent(kind, own)
+            kept.append(own if bend.keeps_input else out)
+            made.append(out)
+        return made[0] if len(made) == 1 else torch.cat(made)[self._back], kept
 
     def backward(self, taken: Taken | None, grad: Tensor, last: bool) -> Tensor:
         """Writes the gradients of the layer's weights; makes of that of its output the one of what it was given.
 
         Args:
             taken: of the forward pass.
-            grad: of what the layer made.
+            grad: of what the layer made; it may be overwritten.
             last: nobody needs the gradient of what it was given, and what comes back is none.
         """
         if taken is None:
             return grad
         if taken.mask is not None:
-            grad = grad * taken.mask
+            grad.mul_(taken.mask)
         if self._masked:
-            grad = grad * self._units
-        z, out, after = taken.z, taken.out, grad
-        grad = self._by_kind(lambda kind, own: DERIVATIVES[type(kind)](kind, own(after), own(z), own(out)))
+            grad.mul_(self._units)
+        made = [
+            BENDS[type(kind)].straightened(kind, grad if len(self._kinds) == 1 else grad[rows], kept)
+            for (kind, rows), kept in zip(self._kinds, taken.kept, strict=True)
+        ]
+        grad = made[0] if len(made) == 1 else torch.cat(made)[self._back]
         if self._normalisation is not None and taken.normal is not None:
             grad = self._normalisation.backward(grad, taken.normal, self._affine)
         return self._linear.backward(taken.x, grad, last)
-
-    def _by_kind(self, made: Callable[[nn.Module, Callable[[Tensor], Tensor]], Tensor]) -> Tensor:
-        """Each member's own activation, or something of it, given what picks the rows of those that share it."""
-        if len(self._kinds) == 1:
-            return made(self._kinds[0][0], _all)
-        return torch.cat([made(kind, partial(_rows, rows)) for kind, rows in self._kinds])[self._back]
-
-
-def _all(x: Tensor) -> Tensor:
-    return x
-
-
-def _rows(rows: Tensor, x: Tensor) -> Tensor:
-    return x[rows]
 
 
 def parts(prefix: str, rows: slice, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -182,9 +243,10 @@ class Linear:
 class WrittenOut(ABC):
     """A `Network` of layers whose last is linear; it looks anew where weights lie when they have moved."""
 
+    adds = False
     _bound: Mapping[str, Tensor] | None = None
 
-    def forward(self, parameters: Mapping[str, Tensor], x: Tensor, training: bool, keys: Tensor | None) -> Tensor:
+    def forward(self, parameters: Mapping[str, Tensor], x: Tensor, step: int | None) -> Tensor:
         """See `Network`."""
         if parameters is not self._bound:
             weights = {name: p.detach() for name, p in parameters.items()}
@@ -193,13 +255,11 @@ class WrittenOut(ABC):
             everybody = slice(None)
             self._output = Linear(parts("output.", everybody, weights), parts("output.", everybody, grads))
             self._bound = parameters
-        with torch.no_grad():
-            last, needed = self._hidden_forward(x, training, keys)
-            if training:
-                self._last, self._needed = last, needed
-            return self._output.forward(last)
+        last, needed = self._hidden_forward(x, step)
+        if step is not None:
+            self._last, self._needed = last, needed
+        return self._output.forward(last)
 
-    @torch.no_grad()
     def backward(self, grad: Tensor) -> None:
         """See `Network`."""
         last, needed = self._last, self._needed
@@ -211,7 +271,7 @@ class WrittenOut(ABC):
         """Says to the hidden layers where their parameters lie, and where their gradients go."""
 
     @abstractmethod
-    def _hidden_forward(self, x: Tensor, training: bool, keys: Tensor | None) -> tuple[Tensor, Any]:
+    def _hidden_forward(self, x: Tensor, step: int | None) -> tuple[Tensor, Any]:
         """(members, batch, units) that the output layer is given, and what `_hidden_backward` needs."""
 
     @abstractmethod

@@ -54,7 +54,6 @@ class Regularisers:
         acting = (self._l2, self._l1, self._proximal, self._clip_value, self._clip_norm)
         self.act = bool(self._fuzzy or self._noisy or any(knob is not None for knob in acting))
 
-    @torch.no_grad()
     def before(self, flat: Flat) -> None:
         """Puts noise on the weights."""
         if self._fuzzy:
@@ -62,7 +61,6 @@ class Regularisers:
             for m in self._fuzzy:
                 self._add(flat.rows, m, self.settings[m].weight_noise, self._weight[m])
 
-    @torch.no_grad()
     def between(self, flat: Flat, first: Sequence[int], step: int) -> None:
         """Penalties, weights without noise, clipping by value, then by norm, gradient noise.
 
@@ -88,7 +86,6 @@ class Regularisers:
             sd = noise_variance(self.settings[m].gradient_noise, first[m] + step) ** 0.5
             self._add(flat.grads, m, sd, self._gradient[m])
 
-    @torch.no_grad()
     def after(self, flat: Flat, lr: Tensor) -> None:
         """The proximal step of L1; `lr` is (members, 1)."""
         if self._proximal is not None:
