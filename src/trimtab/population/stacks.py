@@ -1,8 +1,9 @@
 """Which members share a stack: those that may, and of those the ones that cost alike.
 
-Padding makes a small perceptron as dear as the largest of its stack. So a step's time is modelled, and members are
-parted so that the sum over stacks is least. The constants are a fit to stacks of 1, 2, 4, 8 and 16 perceptrons (16 × 1
-… 256 × 4, batches of 16 to 256, with dropout) on one core of an x86-64 of the 2020s; only their ratios matter.
+Padding makes a small perceptron as dear as the largest of its stack. So an epoch's time is modelled, and members are
+parted so that the sum over stacks is least. The constants are a fit to stacks of 1, 2, 4 and 8 perceptrons (16 × 1 …
+256 × 4, batches of 16 to 256, with dropout) on one core of an x86-64 of the 2020s, half of them within 7 %, nine of ten
+within 17 %; only their ratios matter.
 Convolutional networks are alike in a stack, and gain by company until their windows leave the caches. Elsewhere than on
 a CPU, members stay together.
 """
@@ -21,20 +22,21 @@ from trimtab.population.mlp import hidden_layers
 
 Pair = tuple[Member, nn.Module]
 
-STEP_MS, LAYER_MS, MEMBER_MS = 0.43, 0.06, 0.035
-"""Of a step whatever is in it; for each layer; for each member."""
-WEIGHT_MS, WEIGHT_ROW_MS = 2.7e-6, 1.2e-7
-"""For each weight of each member: the optimizer's part, and that of each row of the batch."""
+EPOCH_MS, STEP_MS, LAYER_MS, MEMBER_MS = 2.0, 0.069, 0.033, 0.013
+"""Of an epoch, and of a step, whatever is in it; of a step for each layer; for each member."""
+WEIGHT_MS, WEIGHT_ROW_MS, UNIT_ROW_MS = 1.4e-6, 3.4e-8, 4.9e-6
+"""For each weight of each member: the optimizer's part, and that of each row; for each hidden unit and row."""
 
 WINDOWS_IN_CACHE = 600_000
 """Numbers: with more of them in a step, stacks of convolutions took longer for each member (1 MB of L2 a core)."""
 
 
-def stacks(pairs: Sequence[Pair], device: torch.device) -> list[list[Pair]]:
+def stacks(pairs: Sequence[Pair], rows: int, device: torch.device) -> list[list[Pair]]:
     """Parts members, with their networks, into stacks.
 
     Args:
         pairs: members whose batch sizes are numbers, with their networks.
+        rows: to learn from.
         device: where they are trained.
     """
     alike: dict[str, list[Pair]] = {}
@@ -43,7 +45,7 @@ def stacks(pairs: Sequence[Pair], device: torch.device) -> list[list[Pair]]:
     groups = [sorted(group, key=lambda p: (_size(p[1]), p[0].number)) for group in alike.values()]
     if device.type != "cpu":
         return groups
-    return [part for group in groups for part in _parted(group) for part in _in_cache(part)]
+    return [part for group in groups for part in _parted(group, rows) for part in _in_cache(part)]
 
 
 def _in_cache(pairs: list[Pair]) -> list[list[Pair]]:
@@ -56,11 +58,11 @@ def _in_cache(pairs: list[Pair]) -> list[list[Pair]]:
     return [[pairs[place] for place in part] for part in parts]
 
 
-def _parted(pairs: list[Pair]) -> list[list[Pair]]:
+def _parted(pairs: list[Pair], rows: int) -> list[list[Pair]]:
     """The partition of sorted members into neighbours that takes least time: `best[i]` is that of the first i."""
     best: list[tuple[float, int]] = [(0.0, 0)]
     for stop in range(1, len(pairs) + 1):
-        best.append(min((best[start][0] + _step_ms(pairs[start:stop]), start) for start in range(stop)))
+        best.append(min((best[start][0] + _epoch_ms(pairs[start:stop], rows), start) for start in range(stop)))
     found, stop = [], len(pairs)
     while stop:
         start = best[stop][1]
@@ -69,19 +71,19 @@ def _parted(pairs: list[Pair]) -> list[list[Pair]]:
     return found[::-1]
 
 
-def _step_ms(pairs: Sequence[Pair]) -> float:
-    """A step of these members as one stack."""
+def _epoch_ms(pairs: Sequence[Pair], rows: int) -> float:
+    """An epoch of these members as one stack."""
     sizes = [_size(model) for _, model in pairs]
-    first = pairs[0][1]
+    first, batch = pairs[0][1], int(pairs[0][0].recipe.batch_size)
     depth = max(depth for _, _, depth in sizes)
+    width = max(width for _, width, _ in sizes)
     weights = max(size for size, _, _ in sizes)
     if isinstance(first, MLP) and depth:
-        width = max(width for _, width, _ in sizes)
         layers = hidden_layers(first)
         outputs = first.layers.output.out_features  # type: ignore[union-attr]
         weights = width * (layers[0].linear.in_features + (depth - 1) * width + int(outputs))  # type: ignore[arg-type]
-    each = weights * (WEIGHT_MS + WEIGHT_ROW_MS * int(pairs[0][0].recipe.batch_size))
-    return STEP_MS + LAYER_MS * depth + len(pairs) * (MEMBER_MS + each)
+    each = MEMBER_MS + weights * (WEIGHT_MS + WEIGHT_ROW_MS * batch) + width * depth * batch * UNIT_ROW_MS
+    return EPOCH_MS + -(-rows // batch) * (STEP_MS + LAYER_MS * depth + len(pairs) * each)
 
 
 def _size(model: nn.Module) -> tuple[int, int, int]:

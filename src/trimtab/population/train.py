@@ -42,7 +42,7 @@ def train_many(
             except TrimtabError as e:  # a setting out of its range
                 refused.append((member.number, e))
     yield from refused
-    for stack in stacks(pairs, place):
+    for stack in stacks(pairs, len(train.x), place):
         yield from _train_stack(sorted(stack, key=_alike), train, val, problem, device)
 
 
