@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.utils import instantiate
 
 from projects import Project
@@ -14,6 +15,7 @@ from trimtab.data.arrays import Arrays, Problem
 from trimtab.errors import ConfigError
 from trimtab.overrides import overrides, standing_overrides
 from trimtab.stages import unpack
+from trimtab.stages.train import task
 from trimtab.trial.train import Device, train
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -207,3 +209,23 @@ def test_every_value_in_conf_says_what_turning_it_does() -> None:
                 if line and line[0].isalpha() and not key.startswith("defaults") and "#" not in line:
                     bare.append(f"{path.name}: {line}")
     assert not bare
+
+
+def test_what_was_rehearsed_is_not_composed_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["sweep.dry_run=true", "engine=population"]
+    with config.application(task) as app:
+        config.rehearse(app, argv)
+        monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", None)
+        config.run(task, argv, multirun=True, app=app)
+    assert "model.width" in capsys.readouterr().out
+
+
+def test_what_is_wrong_is_left_to_the_run(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["sweep.dry_run=true", "model.widht=1,2"]
+    with config.application(task) as app:
+        config.rehearse(app, argv)
+        with pytest.raises(SystemExit):
+            config.run(task, argv, multirun=True, app=app)
+    assert "did you mean 'model.width'" in capsys.readouterr().err

@@ -7,17 +7,18 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir, main
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from hydra.types import TaskFunction
+from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -149,13 +150,15 @@ def _check_plain_settings(cfg: DictConfig, given: Iterable[Override]) -> None:
 
 
 @contextmanager
-def _hydra(job_name: str = "trimtab") -> Iterator[None]:
+def _hydra(job_name: str = "trimtab") -> Iterator[Hydra]:
     """Hydra on conf/, also while another application of Hydra is running."""
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(Paths.here().conf), job_name=job_name, version_base="1.3"):
-            yield
+            app = GlobalHydra.instance().hydra
+            assert app is not None
+            yield app
     finally:
         GlobalHydra.instance().hydra = running
 
@@ -241,6 +244,7 @@ def run(
     hydra: Sequence[str] = (),
     multirun: bool = False,
     reads: str | None = None,
+    app: Hydra | None = None,
 ) -> Any:
     """Runs a task as a Hydra application on standing and typed overrides; Hydra's own flags (`--cfg job`) work too.
 
@@ -250,6 +254,7 @@ def run(
         hydra: overrides of this door, below the typed ones.
         multirun: sweep, as `--multirun` does.
         reads: the only group that the task looks at; knobs elsewhere may be swept, by whoever comes after it.
+        app: of `application`, where the configuration has been composed already.
 
     Returns:
         What the task returned; of a sweep, what the sweeper returned.
@@ -262,7 +267,8 @@ def run(
     if flags:
         sys.argv = [sys.argv[0], *flags, *texts]
         return main(version_base="1.3", config_path=str(Paths.here().conf), config_name="config")(task)()
-    compose(given)  # for its messages
+    if app is None:
+        compose(given)  # for its messages
     runs = Paths.here().runs
     if runs.exists() and not runs.is_dir():
         raise ConfigError(f"{runs} must be a folder (for studies and runs), but is a file; move it away")
@@ -271,13 +277,30 @@ def run(
             f"'{override.text}' ({override.origin}) names several values; `train --multirun` and `sweep` search them, "
             "this command takes one (a list is written [a,b], a text with a comma in quotes)"
         )
-    with _hydra(task.__name__):
-        app = GlobalHydra.instance().hydra
-        assert app is not None
+    with _hydra(task.__name__) if app is None else nullcontext(app) as hydra_app:
         if multirun:
-            # Pinned: whoever prepares other data meanwhile must not change the later trials.
-            return app.multirun("config", task, [*texts, "hydra.mode=MULTIRUN", f"data.hash='{_data_hash()}'"])
-        return app.run("config", _politely(task), texts).return_value
+            return hydra_app.multirun("config", task, _of_multirun(given))
+        return hydra_app.run("config", _politely(task), texts).return_value
+
+
+@contextmanager
+def application(task: TaskFunction) -> Iterator[Hydra]:
+    """Hydra for a `run`; what is composed by `rehearse` before it is not composed again."""
+    with _hydra(task.__name__) as app:
+        yield app
+
+
+def rehearse(app: Hydra, argv: Sequence[str], hydra: Sequence[str] = ()) -> None:
+    """Composes what a multirun of `run` will, for whoever waits for something else; errors are left to that."""
+    with suppress(Exception):
+        _, typed = split_flags([*hydra, *argv])
+        master = app.compose_config("config", _of_multirun(overrides(typed)), run_mode=RunMode.MULTIRUN)
+        master.hydra.sweep.dir  # noqa: B018  it is resolved, and with it the study's plan
+
+
+def _of_multirun(given: Iterable[Override]) -> list[str]:
+    """The data are pinned: whoever prepares others meanwhile must not change the later trials."""
+    return [*(o.text for o in given), "hydra.mode=MULTIRUN", f"data.hash='{_data_hash()}'"]
 
 
 def door(task: TaskFunction, argv: Sequence[str] | None = None, *, reads: str | None = None) -> None:

@@ -1,7 +1,7 @@
 """What is found out before a study's first trial. All of it needs torch and the data, which workers have anyway."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from omegaconf import DictConfig
@@ -15,7 +15,8 @@ from trimtab.sweep.executors.worker import share
 
 PRELOAD = ("trimtab.stages.population", "trimtab.stages.preflight", "trimtab.sweep.jobs.job")
 """What trials import, and what brings them into a worker: else each would import that after the fork."""
-AUTO = "auto"
+AUTO, LIKELY = "auto", "population"
+"""Of conf/engine: what leaves the engine open, and what that comes to nearly always."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,19 @@ def preload(cfg: DictConfig) -> list[str]:
     return [*PRELOAD] if ready else []
 
 
-def preflight(cfg: DictConfig, searched: Mapping[str, str], preloaded: Sequence[str] = ()) -> Findings:
+def preflight(
+    cfg: DictConfig,
+    searched: Mapping[str, str],
+    preloaded: Sequence[str] = (),
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Findings:
     """Everything that can be known to be wrong before the first trial: data, recipe, knobs without effect, MLflow.
 
     Args:
         cfg: the baseline's configuration.
         searched: the knobs, and their values as they are written.
         preloaded: what `preload` found.
+        meanwhile: done while that is imported.
 
     Raises:
         TrimtabError: what is wrong.
@@ -59,6 +66,7 @@ def preflight(cfg: DictConfig, searched: Mapping[str, str], preloaded: Sequence[
     _check_batch_size(searched)
     _check_validation(cfg, searched)
     unusable = _track(cfg)
+    meanwhile()
     found = _examined(cfg, preloaded)
     if found.trains_itself:
         _check_alive(searched)

@@ -13,7 +13,7 @@ from trimtab import config
 from trimtab.overrides import Override, overrides
 from trimtab.paths import Paths, atomic, read_json, write_json
 from trimtab.stages.closing import closing
-from trimtab.stages.preflight import preflight, preload
+from trimtab.stages.preflight import AUTO, LIKELY, preflight, preload
 
 if TYPE_CHECKING:
     from trimtab.sweep.store.study import Study
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CURVES = 5  # trials whose learning curves the report shows, besides the baseline's
 
 
-def study(argv: Sequence[str], hydra: Sequence[str] = ()) -> Path | None:
+def study(argv: Sequence[str], hydra: Sequence[str] = ()) -> tuple[Path, DictConfig] | None:
     """Runs a study to its budget.
 
     Args:
@@ -29,23 +29,26 @@ def study(argv: Sequence[str], hydra: Sequence[str] = ()) -> Path | None:
         hydra: overrides below the typed ones.
 
     Returns:
-        The study's folder; None where Hydra only printed something.
+        The study's folder and its baseline's configuration; None where Hydra only printed something.
     """
     from trimtab.stages.train import task
 
     flags, typed = config.split_flags([*hydra, *argv])
-    if not flags:
-        given = overrides(typed)
-        cfg = config.compose(given)
-        modules = preload(cfg)
-        found = preflight(cfg, swept(cfg, given), modules)
-        if modules:
-            argv = [*argv, f"hydra.sweeper.executor.preload=[{','.join(modules)}]"]
+    if flags:
+        config.run(task, argv, hydra=hydra, multirun=True)
+        return None
+    given = overrides(typed)
+    cfg = config.compose(given)
+    modules = preload(cfg)
+    if modules:
+        argv = [*argv, f"hydra.sweeper.executor.preload=[{','.join(modules)}]"]
+    with config.application(task) as app:
+        likely = [*argv, f"engine={LIKELY}"] if cfg.hydra.runtime.choices.engine == AUTO else argv
+        found = preflight(cfg, swept(cfg, given), modules, lambda: config.rehearse(app, likely, hydra))
         if found.engine is not None:
             print(f"engine {found.engine}: {found.why}")
             argv = [*argv, f"engine={found.engine}"]
-    directory = config.run(task, argv, hydra=hydra, multirun=True)
-    return None if directory is None else Path(directory)
+        return Path(config.run(task, argv, hydra=hydra, multirun=True, app=app)), cfg
 
 
 def swept(cfg: DictConfig, given: Sequence[Override]) -> dict[str, str]:
@@ -58,11 +61,10 @@ def swept(cfg: DictConfig, given: Sequence[Override]) -> dict[str, str]:
 def main(argv: list[str] | None = None) -> None:
     """Runs the study and exports what the next stages need."""
     with config.user_errors():
-        argv = sys.argv[1:] if argv is None else argv
-        directory = study(argv)
-        if directory is None:
+        done = study(sys.argv[1:] if argv is None else argv)
+        if done is None:
             return
-        cfg = config.compose(overrides(argv))
+        directory, cfg = done
         if cfg.sweep.dry_run:
             print(_estimate(cfg))
         else:

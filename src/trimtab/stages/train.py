@@ -223,8 +223,8 @@ def main(argv: list[str] | None = None) -> None:
         if "--multirun" in argv or "-m" in argv:
             from trimtab.stages.sweep import study
 
-            if (directory := study(argv, hydra=["search=none"])) is not None:
-                _say(directory)
+            if (done := study(argv, hydra=["search=none"])) is not None:
+                _say(done[0])
         else:
             config.run(single, argv)
 
