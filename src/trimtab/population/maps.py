@@ -11,7 +11,6 @@ from itertools import product
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from trimtab.models.dropout import mask, positions
@@ -134,10 +133,13 @@ class Pooling:
     def backward(self, needed: Any, grad: Tensor) -> Tensor:
         """See `Stage`."""
         for side, length, is_second in reversed(needed):
-            to_second = grad * is_second
-            grad = torch.stack([grad - to_second, to_second], side + 1).flatten(side, side + 1)
+            found = grad.new_empty(*grad.shape[:side], length, *grad.shape[side + 1 :])
+            pairs = torch.unflatten(found.narrow(side, 0, length // 2 * 2), side, (-1, 2))
+            first, second = pairs.unbind(side + 1)
+            torch.sub(grad, torch.mul(grad, is_second, out=second), out=first)
             if length % 2:
-                grad = F.pad(grad, (0, 0) * (grad.dim() - 1 - side) + (0, 1))
+                found.select(side, -1).zero_()
+            grad = found
         return grad
 
 
@@ -185,7 +187,7 @@ def windows(x: Tensor, kernel: Sides) -> Tensor:
     """(…, *sides, channels) → (…, *sides, kernel·channels): what lies around each position, zeros beyond the ends."""
     if math.prod(kernel) == 1:
         return x
-    padded = F.pad(x, (0, 0, *(k // 2 for k in reversed(kernel) for _ in "<>"))).contiguous()
+    padded = _bordered(x, kernel)
     *lead, channels = x.shape
     strides, within = padded.stride(), padded.stride()[-1 - len(kernel) : -2]
     # A window's last side and its channels lie in one piece.
@@ -193,14 +195,28 @@ def windows(x: Tensor, kernel: Sides) -> Tensor:
     return found.reshape(*lead, -1)
 
 
+def _bordered(x: Tensor, kernel: Sides) -> Tensor:
+    """With half a window of zeros around the sides, which are all that is filled."""
+    first, reach = x.dim() - 1 - len(kernel), [k // 2 for k in kernel]
+    sides = [length + 2 * r for length, r in zip(x.shape[first:-1], reach, strict=True)]
+    found = x.new_empty(*x.shape[:first], *sides, x.shape[-1])
+    for side, r in enumerate(reach, first):
+        found.narrow(side, 0, r).zero_()
+        found.narrow(side, found.shape[side] - r, r).zero_()
+    _cut(found, reach, x.shape[first:-1]).copy_(x)
+    return found
+
+
 def summed(grad: Tensor, kernel: Sides) -> Tensor:
     """(…, *sides, kernel·channels) → (…, *sides, channels): the gradient of `x` from that of its `windows`."""
     if math.prod(kernel) == 1:
         return grad
     sides = grad.shape[-1 - len(kernel) : -1]
-    found = grad.new_zeros(*grad.shape[:-1], grad.shape[-1] // math.prod(kernel))
-    taps = torch.split(grad, found.shape[-1], -1)
-    for tap, offsets in zip(taps, product(*map(range, kernel)), strict=True):
+    taps = dict(
+        zip(product(*map(range, kernel)), torch.split(grad, grad.shape[-1] // math.prod(kernel), -1), strict=True)
+    )
+    found = taps.pop(tuple(k // 2 for k in kernel)).contiguous()  # the middle of the window
+    for offsets, tap in taps.items():
         shifts = [offset - k // 2 for offset, k in zip(offsets, kernel, strict=True)]
         common = [max(length - abs(shift), 0) for length, shift in zip(sides, shifts, strict=True)]
         to = _cut(found, [max(min(s, n), 0) for s, n in zip(shifts, sides, strict=True)], common)

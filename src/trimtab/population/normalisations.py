@@ -35,7 +35,7 @@ class Normalisation(Protocol):
     """Gives (members, batch, units) mean 0 and variance 1 in its own way, then scale and shift."""
 
     def forward(self, z: Tensor, affine: Affine, training: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """What it makes of `z`, and what `backward` needs of that."""
+        """What it makes of `z`, which may be overwritten, and what `backward` needs of that."""
 
     def backward(self, grad: Tensor, needed: tuple[Tensor, Tensor], affine: Affine) -> Tensor:
         """The gradient of `z`; those of scale and shift are written."""
@@ -95,11 +95,11 @@ class OverBatch:
         rows = z.shape[1]
         if training and rows > 1:
             mean = z.mean(1, keepdim=True)
-            centred = z - mean
+            centred = z.sub_(mean)
             var = (centred * centred).mean(1, keepdim=True)
             self.running.lerp_(torch.stack([mean, var * (rows / (rows - 1))]), MOMENTUM)
         else:
-            centred, var = z - self.running[0], self.running[1]
+            centred, var = z.sub_(self.running[0]), self.running[1]
         factor = (var + EPS).rsqrt()
         return torch.addcmul(affine.shift, centred, factor * affine.scale), (centred, factor)
 
@@ -108,6 +108,8 @@ class OverBatch:
         (centred, factor), rows = needed, grad.shape[1]
         along, across = grad.sum(1, keepdim=True), (grad * centred).sum(1, keepdim=True) * factor
         affine.backward(along.squeeze(1), across.squeeze(1))
-        if rows > 1:
-            grad = torch.addcmul(grad, centred, across * factor / -rows).sub_(along / rows)
-        return grad * (affine.scale * factor)
+        slope = affine.scale * factor
+        if rows == 1:
+            return grad.mul_(slope)
+        hanging = torch.addcmul(slope * along / -rows, centred, slope * factor * across / -rows)
+        return hanging.addcmul_(grad, slope)
