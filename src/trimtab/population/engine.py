@@ -195,7 +195,7 @@ class Population(pl.LightningModule):
         member, seat.epoch = seat.member, seat.epoch + 1
         if member.on_losses is not None:
             member.on_losses(losses)
-        loss = train_loss(list(losses), seat.batches.sizes(), seat.epoch, lr)
+        loss = train_loss(losses, seat.batches.sizes(), seat.epoch, lr)
         if isinstance(member.recipe.schedule, Plateau):
             seat.lull = member.recipe.schedule.after_epoch(seat.lull, loss)
         row = {"epoch": seat.epoch, "train/loss": loss, "lr": lr}

@@ -9,6 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor
 
+from trimtab.models.cnn import CNN
 from trimtab.models.mlp import MLP
 from trimtab.population.optimizers import KINDS
 from trimtab.population.state import MemberState
@@ -95,5 +96,6 @@ def company(recipe: Recipe) -> tuple[Any, ...]:
     name = f"{model.func.__module__}.{model.func.__qualname__}"
     if model.func is MLP and model.keywords.get("depth", 0) >= 1:
         return (*shared, name, model.keywords.get("normalisation", "none"))
-    dropping = [k for k in OWN if "dropout" in k and model.keywords.get(k)]  # a network may leave the layers out at 0
+    # Other networks than ours may leave the layers out at 0.
+    dropping = [k for k in OWN if model.func is not CNN and "dropout" in k and model.keywords.get(k)]
     return (*shared, name, *dropping, *sorted((k, str(v)) for k, v in model.keywords.items() if k not in OWN))

@@ -141,7 +141,7 @@ class Trial(pl.LightningModule):
         """Reads the losses, validates, and stops the Trainer when patience is used up."""
         epoch = self.current_epoch + 1
         sizes = self.batches.sizes()[: len(self._losses)]  # the search for a batch size ends after three steps
-        loss = train_loss(self._losses, sizes, epoch, self._lr)
+        loss = train_loss(torch.stack(self._losses), sizes, epoch, self._lr)
         if isinstance(self.recipe.schedule, Plateau):
             self._slow_down(self.recipe.schedule, loss)
         if self.recorder is not None:

@@ -1,7 +1,7 @@
 """What one trial leaves behind, epoch by epoch: curves, validation results per example, the best weights."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,11 +30,11 @@ def check_finite(name: str, value: float, epoch: int, lr: float, step: int | Non
         raise Diverged(f"{name} must stay finite but is {value} in {where} at learning rate {lr:g}; lower optimizer.lr")
 
 
-def train_loss(losses: Sequence[Tensor], sizes: Tensor, epoch: int, lr: float) -> float:
+def train_loss(losses: Tensor, sizes: Tensor, epoch: int, lr: float) -> float:
     """Mean over an epoch's rows of the loss that was trained on: class weights, smoothing and dropout included.
 
     Args:
-        losses: one number for each step.
+        losses: (steps,).
         sizes: (steps,) rows of each step's batch.
         epoch: counted from 1.
         lr: at the epoch's first step.
@@ -42,7 +42,7 @@ def train_loss(losses: Sequence[Tensor], sizes: Tensor, epoch: int, lr: float) -
     Raises:
         Diverged: one is NaN or infinite.
     """
-    read = torch.stack(list(losses)).cpu().double()
+    read = losses.cpu().double()
     finite = read.isfinite()
     if not finite.all():
         first = int((~finite).int().argmax())

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor, nn
 
 from trimtab.errors import ConfigError
@@ -52,7 +53,7 @@ class Watch(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Reads the losses, validates by `forward`, and stops the Trainer when patience is used up."""
         epoch = trainer.current_epoch + 1
-        loss = train_loss(self._losses, self._batches.sizes(), epoch, self._lr)
+        loss = train_loss(torch.stack(self._losses), self._batches.sizes(), epoch, self._lr)
         if self._recorder is not None:
             row = {"epoch": epoch, "train/loss": loss, "lr": self._lr}
             validate(trainer, pl_module, self._recorder, row)
