@@ -54,15 +54,6 @@ def together(wrapped: Callable[[Sequence[Trial]], Iterator[tuple[int, Any]]]) ->
     return task
 
 
-def test_stacks_that_end_soonest_start_first() -> None:
-    shapes = [{"batch": 16, "depth": 1}, {"batch": 64}, {"batch": "all"}, {"batch": 64}, {"batch": 16, "depth": 1}]
-    together = Together(2, shape_knobs=["batch", "depth"], quick_first="batch")
-    assert together.stacks(shapes, 2) == [[2], [1, 3], [0, 4]]
-    assert Together(2, shape_knobs=["batch", "depth"]).stacks(shapes, 2) == [[0, 4], [1, 3], [2]]
-    with pytest.raises(SweepError, match=r"quick_first must be one of .* did you mean 'batch'"):
-        Together(2, shape_knobs=["batch"], quick_first="batsh")
-
-
 @pytest.mark.parametrize("units", [Units(1, 1, 1), Units(11, 4, 2), Units(16, 16, 8), Units(3, 4, 2)])
 def test_units_leave_no_turn_out(units: Units) -> None:
     for before, turn in pairwise(range(100)):

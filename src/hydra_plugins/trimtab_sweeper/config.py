@@ -15,7 +15,6 @@ class PopulationConf:
     size: int = 1
     at_once: int | None = None
     shape_knobs: list[str] = field(default_factory=list)
-    quick_first: str | None = None
 
 
 @dataclass

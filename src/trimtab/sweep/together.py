@@ -1,6 +1,5 @@
 """Which trials are asked and run together, where the task can do that (see `trial.PopulationTask`)."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from trimtab.errors import SweepError
-from trimtab.sweep.space.knobs import nearest
 
 AHEAD = 4
 """Stacks' worth of trials asked at once where nothing is learnt from outcomes."""
@@ -23,24 +21,16 @@ class Together:
         at_once: trials asked at once by a sampler that has something to learn from; null is twice `size`. More make
             larger stacks, but each is asked knowing less. The first, which know nothing anyway, are at least `size`.
         shape_knobs: knobs that the trials of a stack must have in common.
-        quick_first: one of them: of the stacks asked at once those with its largest values start first. They are to be
-            the ones that end soonest: the sampler waits for the first of a unit, and may do without the last.
     """
 
     size: int = 1
     at_once: int | None = None
     shape_knobs: Sequence[str] = ()
-    quick_first: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("size", "at_once"):
             if (given := getattr(self, name)) is not None and given < 1:
                 raise SweepError(f"hydra.sweeper.population.{name} must be at least 1 but is {given}; raise it")
-        if self.quick_first is not None and self.quick_first not in self.shape_knobs:
-            raise SweepError(
-                f"hydra.sweeper.population.quick_first must be one of population.shape_knobs but is "
-                f"{self.quick_first!r}{nearest(self.quick_first, self.shape_knobs)}"
-            )
 
     def units(self, learns: bool, exploring: int) -> "Units":
         """The units in which a study's trials are asked.
@@ -65,13 +55,7 @@ class Together:
         for place, shape in enumerate(shapes):
             alike.setdefault(repr(sorted(shape.items())), []).append(place)
         parts = (np.array_split(places, -(-len(places) // most)) for places in alike.values())
-        found: list[list[int]] = [stack.tolist() for of_one_shape in parts for stack in of_one_shape]
-        return sorted(found, key=lambda stack: self._slowness(shapes[stack[0]]))
-
-    def _slowness(self, shape: Mapping[str, Any]) -> float:
-        """Less for what starts first; a text, as batch_size=all, stands for more than any number."""
-        value = shape.get(self.quick_first or "")
-        return -value if isinstance(value, int | float) else -math.inf
+        return [stack.tolist() for of_one_shape in parts for stack in of_one_shape]
 
 
 @dataclass(frozen=True)
