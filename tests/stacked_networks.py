@@ -1,19 +1,22 @@
 """Stacks of networks, to be held to what their members' own modules compute."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from trimtab.population.flat import Flat
-from trimtab.population.network import Network, network
+from trimtab.population.network import Vmapped, network
 
 CPU = torch.device("cpu")
+N = TypeVar("N")
 
 
-def stacked(members: Sequence[nn.Module]) -> tuple[Network, Flat]:
-    """The stack that `network` chooses, and its weights."""
+def stacked(members: Sequence[nn.Module], kind: type[N]) -> tuple[N, Flat]:
+    """The stack that `network` chooses, which must be of this kind, and its weights."""
     stack = network(members, CPU)
+    assert isinstance(stack, kind)
     flat = Flat(stack.layout, len(members), CPU)
     for m in range(len(members)):
         flat.fill(m, stack.load(m))
@@ -21,7 +24,7 @@ def stacked(members: Sequence[nn.Module]) -> tuple[Network, Flat]:
 
 
 def check_forward(members: Sequence[nn.Module], x: Tensor) -> None:
-    """Holds the stack's outputs to those of each member's module."""
+    """Holds the outputs of a stack by `vmap` to those of each member's module."""
     expected = torch.stack([member(rows) for member, rows in zip(members, x, strict=True)])
-    stack, flat = stacked(members)
+    stack, flat = stacked(members, Vmapped)
     torch.testing.assert_close(stack.forward(flat.parameters, x, 0), expected.detach())

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -277,25 +277,23 @@ def run(
             f"'{override.text}' ({override.origin}) names several values; `train --multirun` and `sweep` search them, "
             "this command takes one (a list is written [a,b], a text with a comma in quotes)"
         )
-    with _hydra(task.__name__) if app is None else nullcontext(app) as hydra_app:
+    with application(task) if app is None else nullcontext(app) as hydra_app:
         if multirun:
             return hydra_app.multirun("config", task, _of_multirun(given))
         return hydra_app.run("config", _politely(task), texts).return_value
 
 
-@contextmanager
-def application(task: TaskFunction) -> Iterator[Hydra]:
+def application(task: TaskFunction) -> AbstractContextManager[Hydra]:
     """Hydra for a `run`; what is composed by `rehearse` before it is not composed again."""
-    with _hydra(task.__name__) as app:
-        yield app
+    return _hydra(task.__name__)
 
 
 def rehearse(app: Hydra, argv: Sequence[str], hydra: Sequence[str] = ()) -> None:
     """Composes what a multirun of `run` will, for whoever waits for something else; errors are left to that."""
-    with suppress(Exception):
+    with suppress(TrimtabError, HydraException, OmegaConfBaseException):
         _, typed = split_flags([*hydra, *argv])
         master = app.compose_config("config", _of_multirun(overrides(typed)), run_mode=RunMode.MULTIRUN)
-        master.hydra.sweep.dir  # noqa: B018  it is resolved, and with it the study's plan
+        OmegaConf.select(master, "hydra.sweep.dir")  # the study's name, for which it is planned
 
 
 def _of_multirun(given: Iterable[Override]) -> list[str]:

@@ -13,7 +13,6 @@ from trimtab.models.mlp import MLP
 from trimtab.population.flat import Flat
 from trimtab.population.members import company
 from trimtab.population.mlp import PaddedMLP
-from trimtab.population.network import Network
 
 BATCH, FEATURES, OUTPUTS = 12, 5, 3
 SIZES = [(3, 7), (2, 7), (2, 4), (1, 9)]
@@ -31,7 +30,7 @@ def models(activation: str, normalisation: str) -> list[MLP]:
     return made
 
 
-def gradients(network: Network, flat: Flat, member: int) -> dict[str, Tensor]:
+def gradients(network: PaddedMLP, flat: Flat, member: int) -> dict[str, Tensor]:
     """A member's gradients as its own module names them."""
     found = network.state(member, {name: p.grad for name, p in flat.parameters.items() if p.grad is not None})
     return {name: grad for name, grad in found.items() if "running" not in name and "batches" not in name}
@@ -45,8 +44,7 @@ def test_outputs_gradients_and_statistics_are_autograds(activation: str, normali
         members = [models(kind, normalisation)[m] for m, kind in enumerate(("gelu", "tanh", "sigmoid", "gelu"))]
     else:
         members = models(activation, normalisation)
-    stack, flat = stacked(members)
-    assert isinstance(stack, PaddedMLP)
+    stack, flat = stacked(members, PaddedMLP)
     x, wanted = torch.randn(len(members), BATCH, FEATURES), torch.randn(len(members), BATCH, OUTPUTS)
     outputs = stack.forward(flat.parameters, x, 0)
     stack.backward(wanted)
@@ -68,7 +66,7 @@ def test_outputs_gradients_and_statistics_are_autograds(activation: str, normali
 def test_after_some_have_left_and_of_a_single_row(normalisation: str) -> None:
     """Where weights and gradients lie has changed; a single row has no statistics of its own."""
     members = models("relu", normalisation)
-    stack, flat = stacked(members)
+    stack, flat = stacked(members, PaddedMLP)
     stack.forward(flat.parameters, torch.randn(len(members), BATCH, FEATURES), 0)
     stack.keep([0, 2])
     flat.keep([0, 2])
@@ -88,7 +86,7 @@ def test_after_some_have_left_and_of_a_single_row(normalisation: str) -> None:
 @pytest.mark.parametrize("normalisation", ["none", "batch", "layer"])
 def test_padding_has_no_gradient(normalisation: str) -> None:
     members = models("sigmoid", normalisation)
-    stack, flat = stacked(members)
+    stack, flat = stacked(members, PaddedMLP)
     shapes = [{name: tuple(w.shape) for name, w in stack.load(m).items()} for m in range(len(members))]
     stack.forward(flat.parameters, torch.randn(len(members), BATCH, FEATURES), 0)
     stack.backward(torch.randn(len(members), BATCH, OUTPUTS))

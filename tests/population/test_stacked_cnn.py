@@ -13,7 +13,6 @@ from trimtab.models.dropout import keys, replace
 from trimtab.population import maps
 from trimtab.population.cnn import StackedCNN
 from trimtab.population.flat import Flat
-from trimtab.population.network import Network
 
 BATCH, OUTPUTS, MEMBERS = 6, 3, 3
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -32,8 +31,7 @@ def models(shape: tuple[int, ...], **settings: Any) -> list[CNN]:
     return made
 
 
-def check(stack: Network, flat: Flat, members: list[CNN], x: Tensor, drops: Tensor | None = None) -> None:
-    assert isinstance(stack, StackedCNN)
+def check(stack: StackedCNN, flat: Flat, members: list[CNN], x: Tensor, drops: Tensor | None = None) -> None:
     wanted = torch.randn(len(members), x.shape[1], OUTPUTS)
     stack.begin(None if drops is None else drops.unsqueeze(0))
     outputs = stack.forward(flat.parameters, x.clone(), 0)
@@ -60,7 +58,7 @@ def check(stack: Network, flat: Flat, members: list[CNN], x: Tensor, drops: Tens
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_outputs_gradients_and_statistics_are_autograds(activation: str, normalisation: str) -> None:
     members = models(SHAPES["an odd sequence"], activation=activation, normalisation=normalisation)
-    check(*stacked(members), members, torch.randn(MEMBERS, BATCH, *SHAPES["an odd sequence"]))
+    check(*stacked(members, StackedCNN), members, torch.randn(MEMBERS, BATCH, *SHAPES["an odd sequence"]))
 
 
 @pytest.mark.parametrize("normalisation", ["none", "batch"])
@@ -69,7 +67,7 @@ def test_large_images_are_convolved_by_torch(kernel: int, normalisation: str, mo
     monkeypatch.setattr(maps, "MOST_WINDOWS", 0)
     shape = SHAPES["sides that are not alike"]
     members = models(shape, kernel=kernel, normalisation=normalisation)
-    stack, flat = stacked(members)
+    stack, flat = stacked(members, StackedCNN)
     monkeypatch.setattr(maps, "windows", None)
     check(stack, flat, members, torch.randn(MEMBERS, BATCH, *shape))
 
@@ -78,7 +76,7 @@ def test_large_images_are_convolved_by_torch(kernel: int, normalisation: str, mo
 @pytest.mark.parametrize("kind", SHAPES)
 def test_maps_of_any_sides(kind: str, settings: dict[str, int]) -> None:
     members = models(SHAPES[kind], **settings)
-    check(*stacked(members), members, torch.randn(MEMBERS, BATCH, *SHAPES[kind]))
+    check(*stacked(members, StackedCNN), members, torch.randn(MEMBERS, BATCH, *SHAPES[kind]))
 
 
 @pytest.mark.parametrize("normalisation", ["none", "batch", "layer"])
@@ -86,7 +84,7 @@ def test_after_some_have_left_and_of_a_single_row(normalisation: str) -> None:
     """Where weights and gradients lie has changed; a single value has no statistics of its own."""
     shape = SHAPES["pooled to a point"]
     members = models(shape, dense=4, normalisation=normalisation)
-    stack, flat = stacked(members)
+    stack, flat = stacked(members, StackedCNN)
     check(stack, flat, members, torch.randn(MEMBERS, BATCH, *shape))
     stack.keep([0, 2])
     flat.keep([0, 2])
@@ -100,7 +98,7 @@ def test_members_drop_what_each_drops_alone() -> None:
     shape, seeds = SHAPES["sides that are not alike"], torch.tensor([3, 4, 5])
     rates = [(0.0, 0.3), (0.5, 0.0), (0.2, 0.6)]
     members = [m for p, q in rates for m in models(shape, dropout=p, conv_dropout=q)[:1]]
-    stack, flat = stacked(members)
+    stack, flat = stacked(members, StackedCNN)
     drops = keys(seeds, 7, stack.places)
     for m, model in enumerate(members):
         for layer in replace(model):

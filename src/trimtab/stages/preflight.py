@@ -58,7 +58,7 @@ def preflight(
         cfg: the baseline's configuration.
         searched: the knobs, and their values as they are written.
         preloaded: what `preload` found.
-        meanwhile: done while that is imported.
+        meanwhile: done while that is imported; not at all where nothing is.
 
     Raises:
         TrimtabError: what is wrong.
@@ -66,7 +66,8 @@ def preflight(
     _check_batch_size(searched)
     _check_validation(cfg, searched)
     unusable = _track(cfg)
-    meanwhile()
+    if preloaded:
+        meanwhile()
     found = _examined(cfg, preloaded)
     if found.trains_itself:
         _check_alive(searched)
