@@ -140,6 +140,85 @@ def test_damaged_params(text: str, project: Project) -> None:
         overrides([])
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "typed", "said"),
+    [
+        (
+            "training/default.yaml",
+            "epochz: 4\n",
+            [],
+            "conf/training/default.yaml: training.epochz: Key 'epochz' not in",
+        ),
+        ("model/mlp.yaml", "a: [1,\nb: 2\n", [], "conf/model/mlp.yaml, line 3: expected ',' or ']'"),
+        ("model/mlp.yaml", "depth: 2\ndepth: 3\n", [], "conf/model/mlp.yaml, line 2: found duplicate key depth"),
+        (
+            "model/mine.yaml",
+            "depth: [1\n",
+            ["model=mine"],
+            "'model=mine' (the command line): conf/model/mine.yaml, line 2",
+        ),
+        (
+            "model/mine.yaml",
+            "defaults: [schema]\n",
+            ["model=mine"],
+            "conf/model/mine.yaml: conf/model has no option 'schema'",
+        ),
+        (
+            "model/mine.yaml",
+            "a: ${no.where}\n",
+            ["model=mine"],
+            "model.a is ${no.where}: Interpolation key 'no.where' not",
+        ),
+        ("model/mine.yaml", "a: ${no:3}\n", ["model=mine"], "model.a is ${no:3}: Unsupported interpolation type no"),
+        ("experiment/mine.yaml", "a: [1\n", ["experiment=mine"], "conf/experiment/mine.yaml, line 2: expected"),
+        (
+            "search/mlp.yaml",
+            "knobs:\n  - model.depth\n",
+            [],
+            "conf/search/mlp.yaml: Cannot merge DictConfig with ListConfig",
+        ),
+        ("config.yaml", "seed: [1\n", [], "conf/config.yaml, line 2: expected"),
+        ("config.yaml", None, [], "there is no conf/config.yaml"),
+        ("training/default.yaml", None, [], "conf/config.yaml: conf/training has no option 'default'"),
+    ],
+)
+def test_bad_files_are_named(file: str, content: str | None, typed: list[str], said: str, project: Project) -> None:
+    path = project.root / "conf" / file
+    if content is None:
+        path.unlink()
+    else:
+        path.write_text(content)
+    with pytest.raises(ConfigError) as error:
+        config.compose(overrides(typed))
+    assert said in str(error.value)
+
+
+def test_a_file_that_is_no_text_is_named(project: Project) -> None:
+    (project.root / "conf" / "model" / "mlp.yaml").write_bytes(b"\xff\xfe\0")
+    with pytest.raises(ConfigError, match=r"conf/model/mlp.yaml: no text in UTF-8"):
+        config.compose(overrides([]))
+
+
+def test_a_key_of_the_sweeper_that_a_file_mistypes_is_named(project: Project) -> None:
+    path = project.root / "conf" / "config.yaml"
+    path.write_text(path.read_text().replace("    n_trials:", "    n_trails: 3\n    n_trials:"))
+    done = project.python("trimtab.stages.sweep")
+    assert done.returncode == 2
+    assert "conf/config.yaml: hydra.sweeper.n_trails: Key 'n_trails' not in" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_has_meaning_in_a_running_job_only_is_no_mistake(project: Project) -> None:
+    (project.root / "conf" / "model" / "mine.yaml").write_text("a: ${hydra:job.num}\nb: ${model.a}\n")
+    assert config.compose(overrides(["model=mine"])).hydra.runtime.choices.model == "mine"
+
+
+def test_a_model_that_says_nowhere_what_builds_it(project: Project) -> None:
+    (project.root / "conf" / "model" / "mine.yaml").write_text("depth: 2\n")
+    with pytest.raises(ConfigError, match=r"model says nowhere what builds it; write `_target_: module.name`"):
+        unpack.recipe(config.compose(overrides(["model=mine"])))
+
+
 @pytest.mark.parametrize("door", ["prepare", "train", "sweep", "select", "evaluate", "report"])
 def test_doors_exit_2_without_traceback(door: str, project: Project) -> None:
     done = project.python(f"trimtab.stages.{door}", "model.widht=3")

@@ -1,6 +1,5 @@
 """One way in: params.yaml → Hydra overrides → the composed configuration, typed, with errors that name the culprit."""
 
-import difflib
 import functools
 import hashlib
 import os
@@ -17,14 +16,14 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
 from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException, UnsupportedInterpolationType
 
 from trimtab.errors import ConfigError, TrimtabError
 from trimtab.garbage import leave_quickly
-from trimtab.overrides import Override, overrides
+from trimtab.mistakes import WRONG, explained
+from trimtab.overrides import Override, leaves, overrides
 from trimtab.paths import Paths, read_json
 from trimtab.schema import OPTIONS, Schema
 
@@ -100,26 +99,39 @@ def _study_folder(*, _root_: DictConfig) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Composition, and what went wrong with it.
+# Composition.
 
 
 def compose(given: Iterable[Override]) -> DictConfig:
     """The resolved-on-access configuration with its `hydra` node; swept overrides are left out (the baseline).
 
     Raises:
-        ConfigError: unknown or ill-typed key or option, or a value that is missing.
+        ConfigError: unknown or ill-typed key or option, a value that is missing, or a file of conf/ that can't be read.
     """
     fixed = [o for o in given if not o.swept]
     try:
         with _hydra():
             cfg = hydra_compose("config", [o.text for o in fixed], return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as e:
-        raise _explained(e, fixed) from e
+    except WRONG as e:
+        with _hydra():
+            raise explained(e, fixed, lambda texts: hydra_compose("config", texts, return_hydra_config=True)) from e
     # Not OmegaConf.missing_keys: it resolves interpolations, and those of `hydra` have meaning in a running job only.
-    for key in (path for path, node in leaves(cfg) if node._is_missing()):
-        raise ConfigError(f"'{key}' has no value and needs one: type {key}=… or put it under `set:` in params.yaml")
+    for key, node in leaves(cfg):
+        if node._is_missing():
+            raise ConfigError(f"'{key}' has no value and needs one: type {key}=… or put it under `set:` in params.yaml")
+        if node._is_interpolation():
+            _check_resolves(cfg, key, str(node._value()))
     _check_plain_settings(cfg, fixed)
     return cfg
+
+
+def _check_resolves(cfg: DictConfig, key: str, written: str) -> None:
+    """Other errors of an interpolation may be gone in the running job, `${hydra:job.num}`'s for one."""
+    with suppress(OmegaConfBaseException):
+        try:
+            OmegaConf.select(cfg, key)
+        except (InterpolationKeyError, UnsupportedInterpolationType) as e:
+            raise ConfigError(f"{key} is {written}: {str(e).splitlines()[0]}; mend it in conf/") from e
 
 
 # The least that plain settings may be; knobs of a recipe are checked by what uses them.
@@ -161,65 +173,6 @@ def _hydra(job_name: str = "trimtab") -> Iterator[Hydra]:
             yield app
     finally:
         GlobalHydra.instance().hydra = running
-
-
-def _explained(error: Exception, fixed: Sequence[Override]) -> ConfigError:
-    """Finds the override that the composition fails on, by adding them one at a time to the defaults."""
-    with _hydra():
-        good: list[str] = []
-        groups_first = sorted(fixed, key=lambda o: "." in o.key)
-        for override in groups_first:
-            try:
-                hydra_compose("config", [*good, override.text])
-            except (HydraException, OmegaConfBaseException) as e:
-                cfg = hydra_compose("config", good, return_hydra_config=True)
-                return ConfigError(_culprit(override, e, cfg))
-            good.append(override.text)
-    return ConfigError(" ".join(str(error).split()))
-
-
-def _culprit(override: Override, error: Exception, cfg: DictConfig) -> str:
-    said = f"'{override.text}' ({override.origin})"
-    options = group_options(override.key)
-    if options:
-        value = str(override.parsed.value())
-        return f"{said}: conf/{override.key} has no option '{value}'{_nearest(value, options)}"
-    known = {*(path for path, _ in leaves(cfg)), *(str(key) for key in cfg if key != "hydra")}
-    known = {path for path in known if not path.startswith("search.")}
-    if override.key not in known and OmegaConf.select(cfg, override.key, throw_on_missing=False) is None:
-        return f"{said}: the configuration has no key '{override.key}'{_nearest(override.key, known)}"
-    reason = str(error.__cause__ or error).splitlines()[0]
-    return f"{said}: {reason}"
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
-    return hint + (f" There are: {', '.join(known)}." if len(known) <= 12 else "")
-
-
-def group_options(group: str) -> list[str]:
-    """The options of a config group in conf/, or of one that the sweeper brings; empty when there is no such group."""
-    folder = Paths.here().conf / group
-    ours = [p.stem for p in folder.glob("*.yaml")] if folder.is_dir() else []
-    stored = ConfigStore.instance().repo
-    for part in group.split("/"):
-        stored = stored.get(part, {}) if isinstance(stored, dict) else {}
-    return sorted({*ours, *(n.removesuffix(".yaml") for n in stored if n.endswith(".yaml"))})
-
-
-def leaves(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted path and unresolved node of every leaf of the task's configuration."""
-    for key in cfg:
-        node = cfg._get_node(key)
-        path = prefix + str(key)
-        if path == "hydra":
-            continue
-        if isinstance(node, DictConfig) and not node._is_missing() and not node._is_none():
-            yield from leaves(node, f"{path}.")
-        else:
-            yield path, node
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -290,7 +243,7 @@ def application(task: TaskFunction) -> AbstractContextManager[Hydra]:
 
 def rehearse(app: Hydra, argv: Sequence[str], hydra: Sequence[str] = ()) -> None:
     """Composes what a multirun of `run` will, for whoever waits for something else; errors are left to that."""
-    with suppress(TrimtabError, HydraException, OmegaConfBaseException):
+    with suppress(TrimtabError, *WRONG):
         _, typed = split_flags([*hydra, *argv])
         master = app.compose_config("config", _of_multirun(overrides(typed)), run_mode=RunMode.MULTIRUN)
         OmegaConf.select(master, "hydra.sweep.dir")  # the study's name, for which it is planned

@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override as HydraOverride
 from hydra.errors import HydraException
+from omegaconf import DictConfig
 
 from trimtab.errors import ConfigError
 from trimtab.paths import Paths
@@ -108,11 +109,14 @@ def overrides(typed: Iterable[str], params: Path | None = None) -> list[Override
 
 
 def _overlaid(experiment: Override) -> set[str]:
-    """Config groups and dotted keys that an overlay of conf/experiment sets; none if there is no such file."""
+    """Config groups and dotted keys that an overlay of conf/experiment sets; none if it can't be read."""
     file = Paths.here().conf / "experiment" / f"{experiment.parsed.value()}.yaml"
-    if not file.is_file():
-        return set()  # Hydra says so, with the options that there are
-    overlay: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    try:
+        overlay = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        overlay = None
+    if not isinstance(overlay, dict):
+        return set()  # said where it is composed, with the options that there are
     chosen = {
         key.removeprefix("override").strip().lstrip("/")
         for entry in overlay.pop("defaults", [])
@@ -128,6 +132,19 @@ def _dotted(prefix: str, node: dict[str, Any]) -> Iterator[str]:
             yield from _dotted(f"{prefix}{key}.", value)
         else:
             yield f"{prefix}{key}"
+
+
+def leaves(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted path and unresolved node of every leaf of the task's configuration."""
+    for key in cfg:
+        node = cfg._get_node(key)
+        path = prefix + str(key)
+        if path == "hydra":
+            continue
+        if isinstance(node, DictConfig) and not node._is_missing() and not node._is_none():
+            yield from leaves(node, f"{path}.")
+        else:
+            yield path, node
 
 
 def given_overrides() -> list[Override]:

@@ -51,6 +51,10 @@ def built(group: str, node: dict[str, Any]) -> Any:
     Raises:
         ConfigError: there is no such target, or it does not take its settings.
     """
+    if "_target_" not in node:
+        raise ConfigError(
+            f"{group} says nowhere what builds it; write `_target_: module.name` into its file of conf/{group}"
+        )
     target = str(node["_target_"])
     try:
         if not target.startswith("trimtab."):

@@ -14,7 +14,7 @@ from optuna.distributions import FloatDistribution
 
 from trimtab import config
 from trimtab.errors import ConfigError
-from trimtab.overrides import given_overrides
+from trimtab.overrides import given_overrides, leaves
 from trimtab.paths import Paths, atomic
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def moving(cfg: DictConfig) -> list["Moving"]:
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None  # a door is a Hydra application
     choices: Mapping[str, Any] = HydraConfig.get().runtime.choices
-    values = {**{key: OmegaConf.select(cfg, key) for key, _ in config.leaves(cfg)}, **choices}
+    values = {**{key: OmegaConf.select(cfg, key) for key, _ in leaves(cfg)}, **choices}
     space: Any = OmegaConf.to_container(cfg.search.knobs, resolve=True)
     wishes = parse(space, [o.text for o in given_overrides()], hydra.config_loader)
     found = []
