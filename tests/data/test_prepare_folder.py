@@ -128,7 +128,7 @@ def test_canary_no_test_label_leaves_the_sealed_folder(
         write_parts(replace(parts, test=test), checked, settings, folders[-1], sealed)
     first, second = folders
     assert hashes(first, sealed=False) == hashes(second, sealed=False)
-    assert len(hashes(first, sealed=False)) == 4
+    assert len(hashes(first, sealed=False)) == 8
     assert hashes(first, sealed=True) != hashes(second, sealed=True)
     assert seal.test_fingerprint(first) != seal.test_fingerprint(second)
 
@@ -141,6 +141,39 @@ def test_preprocessing_learns_from_training_rows_alone(wine_csv: Path) -> None:
         train, target="grape", numeric=[str(name) for name in train][:-2], categorical=["size"], task="classification"
     )
     np.testing.assert_array_equal(again.arrays(val).x, load_prepared(out).val.x)
+
+
+def test_arrays_are_what_the_preprocessing_makes_of_the_rows(table: tuple[pd.DataFrame, Settings, Path]) -> None:
+    _, settings, file = table
+    out = file.parent / "out"
+    prepare(partial(read_csv, file), settings, out, file)
+    found, preprocessing = load_prepared(out), Preprocessing.load(out / "preprocessing.joblib")
+    for arrays, frame in zip((found.train, found.val), load_frames(out), strict=True):
+        made = preprocessing.arrays(frame)
+        np.testing.assert_array_equal(arrays.x, made.x)
+        np.testing.assert_array_equal(arrays.y, made.y)
+        assert (arrays.x.dtype, arrays.y.dtype) == (made.x.dtype, made.y.dtype)
+    assert found.problem == preprocessing.problem
+
+
+def test_who_writes_into_arrays_changes_no_file(wine_csv: Path) -> None:
+    out = wine_csv.parent / "out"
+    prepare(partial(read_csv, wine_csv), SETTINGS["wine"], out, wine_csv)
+    before = hashes(out, sealed=False)
+    load_prepared(out).train.x[:] = 7
+    assert hashes(out, sealed=False) == before
+
+
+def test_arrays_that_are_damaged_or_gone(wine_csv: Path) -> None:
+    out = wine_csv.parent / "out"
+    prepare(partial(read_csv, wine_csv), SETTINGS["wine"], out, wine_csv)
+    path = out / "arrays" / "val-x.npy"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(DataError, match=r"cannot read .*arrays: .*run `python -m trimtab.stages.prepare` again"):
+        load_prepared(out)
+    path.unlink()
+    with pytest.raises(DataError, match=r"val-x.npy.*run `python -m trimtab.stages.prepare` again"):
+        load_prepared(out)
 
 
 def test_another_process_writes_the_same_bytes(wine_csv: Path) -> None:

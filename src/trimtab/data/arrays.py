@@ -1,6 +1,7 @@
 """What a network is trained on: arrays, and the facts about the data that a model must know. numpy only."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -31,6 +32,12 @@ class Problem:
     target_mean: float
     target_std: float
     class_weights: tuple[float, ...] | None
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> "Problem":
+        """From what JSON has made of it."""
+        facts: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
+        return cls(**facts)
 
     @property
     def features(self) -> int:

@@ -1,17 +1,27 @@
-"""What every later stage reads: training and validation part, or folds. It does not know the sealed folder."""
+"""What every later stage reads: training and validation part, or folds. It does not know the sealed folder.
+
+Light to import, and its arrays are mapped into memory: all workers read the same pages.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
+import numpy as np
 
 from trimtab.data.arrays import Arrays, Problem
 from trimtab.data.folds import Fold, Known
 from trimtab.data.frames import read_parquet
-from trimtab.data.preprocessing import Preprocessing
+from trimtab.errors import DataError
 from trimtab.paths import read_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ARRAYS = "arrays"
+"""The folder of both parts as networks see them: what `preprocessing` makes of the frames, made once."""
 
 
 @dataclass(frozen=True)
@@ -50,24 +60,43 @@ def check_folds(folder: Path, folds: Iterable[Fold | None]) -> None:
             known.parts(fold)
 
 
-def load_frames(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def load_frames(folder: Path) -> "tuple[pd.DataFrame, pd.DataFrame]":
     """Raw training and validation rows, for a refit that learns its preprocessing from both."""
     return read_parquet(folder / "train.parquet"), read_parquet(folder / "val.parquet")
 
 
+def write_arrays(folder: Path, part: str, arrays: Arrays) -> None:
+    """Keeps a part's arrays: (rows, *shape), one row after the other."""
+    (folder / ARRAYS).mkdir(exist_ok=True)
+    for name, values in (("x", arrays.x), ("y", arrays.y)):
+        np.save(folder / ARRAYS / f"{part}-{name}.npy", np.ascontiguousarray(values))
+
+
+def _arrays(folder: Path, part: str) -> Arrays:
+    paths = [folder / ARRAYS / f"{part}-{name}.npy" for name in ("x", "y")]
+    try:
+        # "c": torch refuses memory that nobody may write to; what is written stays in the process that wrote.
+        return Arrays(*(np.load(path, mmap_mode="c") for path in paths))
+    except (OSError, ValueError) as e:
+        raise DataError(f"cannot read {folder / ARRAYS}: {e}; run `python -m trimtab.stages.prepare` again") from e
+
+
 @lru_cache(maxsize=12)
 def _load(folder: Path, data_hash: str, fold: Fold | None) -> Prepared:
-    preprocessing = Preprocessing.load(folder / "preprocessing.joblib")
     if fold is None:
-        train, val = load_frames(folder)
-    else:
-        train, val = _known(folder, data_hash).parts(fold)
-        preprocessing = preprocessing.refitted(train)
-    return Prepared(preprocessing.arrays(train), preprocessing.arrays(val), preprocessing.problem, data_hash)
+        problem = Problem.of(read_json(folder / "manifest.json")["problem"])
+        return Prepared(_arrays(folder, "train"), _arrays(folder, "val"), problem, data_hash)
+    from trimtab.data.preprocessing import Preprocessing  # half a second of scikit-learn
+
+    train, val = _known(folder, data_hash).parts(fold)
+    fitted = Preprocessing.load(folder / "preprocessing.joblib").refitted(train)
+    return Prepared(fitted.arrays(train), fitted.arrays(val), fitted.problem, data_hash)
 
 
 @lru_cache(maxsize=1)
 def _known(folder: Path, data_hash: str) -> Known:
+    import pandas as pd
+
     manifest = read_json(folder / "manifest.json")
     settings = manifest["settings"]
     return Known(

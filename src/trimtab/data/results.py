@@ -11,6 +11,7 @@ import pandas as pd
 
 from trimtab.data.frames import fingerprint, write_parquet
 from trimtab.data.prepare import Settings, Summary
+from trimtab.data.prepared import write_arrays
 from trimtab.data.preprocessing import Preprocessing
 from trimtab.data.seal import Origin, file_hash, seal
 from trimtab.data.split import NAMES, Parts
@@ -36,6 +37,8 @@ def write_parts(parts: Parts, table: Table, settings: Settings, folder: Path, or
     write_parquet(train, folder / "train.parquet")
     write_parquet(val, folder / "val.parquet")
     preprocessing.save(folder / "preprocessing.joblib")
+    write_arrays(folder, "train", preprocessing.arrays(train))
+    write_arrays(folder, "val", preprocessing.arrays(val))
     summary = Summary(
         rows=(len(parts.train), len(parts.val), len(parts.test)),
         features=len(table.features),
