@@ -34,7 +34,7 @@ from benchmarks.peers.arithmetic import mean_core_seconds
 from benchmarks.peers.command import Result, best_so_far, save_arrays
 from benchmarks.projects import throwaway_project
 from benchmarks.studies import lacks, sweep
-from benchmarks.works import WORKS, Choice, Data, Work
+from benchmarks.works import WORKS, Choice, Data, Settings, Work
 
 US = "trimtab"
 PEERS = {
@@ -149,12 +149,9 @@ class Bench:
             check_space(work, swept.knobs)
         if swept.engine and trials > WARM_TRIALS:
             print(f"\n{work.title}: {swept.engine}", flush=True)
-        curve, facts = best_so_far(swept.ended, swept.begun), dict(swept.facts)
-        if work.name == "A" and trials > WARM_TRIALS:
-            rows = Data.load(self.arrays[work.data]).x
-            settings = [{**work.first, **params} for params in swept.params]
-            facts["products_core_s"] = mean_core_seconds(settings, math.prod(rows.shape[1:]), len(rows), epochs)
-        return Result(round(swept.seconds, 3), len(swept.ended), curve, facts)
+        curve, settings = best_so_far(swept.ended, swept.begun), list(swept.params)
+        facts = {**swept.facts, **self.products(work, settings, epochs)}
+        return Result(round(swept.seconds, 3), len(swept.ended), curve, settings, facts)
 
     def overrides(self, work: Work, trials: int, epochs: int, seed: int) -> list[str]:
         """Everybody trains to the end."""
@@ -175,9 +172,17 @@ class Bench:
             if done.returncode:
                 raise SystemExit(f"{name} failed:\n{done.stdout}{done.stderr}")
             said = json.loads(done.stdout.splitlines()[-1])
-            return Result(round(seconds, 3), said["trials"], said["curve"])
+            facts = self.products(work, said["settings"], epochs)
+            return Result(round(seconds, 3), said["trials"], said["curve"], said["settings"], facts)
 
         return run
+
+    def products(self, work: Work, searched: Sequence[Settings], epochs: int) -> dict[str, float]:
+        """What the matrix products of a search's trials take a core: of work A, where each search has other trials."""
+        if work.name != "A" or len(searched) <= WARM_TRIALS:
+            return {}
+        rows, settings = Data.load(self.arrays[work.data]).x, [{**work.first, **one} for one in searched]
+        return {"products_core_s": mean_core_seconds(settings, math.prod(rows.shape[1:]), len(rows), epochs)}
 
     def seconds_to(self, score: float, work: Work, found: Measured, seed: int) -> float:
         """trimtab's time to a score: in the sweep that was run, else with the same study continued.
@@ -267,14 +272,14 @@ def living(rounds: Sequence[Round]) -> Iterator[str]:
 
 
 def bounds(rounds: Sequence[Round]) -> Iterator[str]:
-    """How much faster than each peer nothing but the matrix products of trimtab's own trials would be."""
-    products = [r[US].result.facts.get("products_core_s", math.nan) / 2 for r in rounds]
-    if any(math.isnan(s) for s in products):
-        return
-    yield f"  the products of trimtab's trials alone, on both cores: {spread(products, '{:.3f}')} s/trial; steady,"
-    for name in rounds[0]:
-        found = [r[name].steady_s / s for r, s in zip(rounds, products, strict=True)]
-        yield f"    {name} takes {spread(found)}x that"
+    """How far each is from nothing but the matrix products of its own trials, which differ by where a search goes."""
+    names = [name for name in rounds[0] if all("products_core_s" in r[name].result.facts for r in rounds)]
+    times = {name: [r[name].result.facts["products_core_s"] / 2 for r in rounds] for name in names}
+    over = {name: [r[name].steady_s / s for r, s in zip(rounds, times[name], strict=True)] for name in names}
+    for name in names:
+        took = f"{spread(times[name], '{:.3f}')} s/trial on both cores; steady it takes {spread(over[name])}x that"
+        ratio = "" if name == US else f", {spread([a / b for a, b in zip(over[name], over[US], strict=True)])}x {US}'s"
+        yield f"  {name}: the products of its own trials alone take {took}{ratio}"
 
 
 def spread(values: Sequence[float], form: str = "{:.2f}") -> str:

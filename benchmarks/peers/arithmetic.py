@@ -48,7 +48,7 @@ def train(job: Job, trials: int) -> list[Ended]:
     steps = -(-len(job.data.x) // settings["training.batch_size"]) * job.epochs
     for _ in range(round(steps * trials / members)):
         products()
-    return [(time.time(), math.nan)] * trials
+    return [Ended(time.time(), math.nan)] * trials
 
 
 def seconds_per_member(settings: Settings, features: int, members: int, member_steps: int = 256) -> float:

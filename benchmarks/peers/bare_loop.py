@@ -38,7 +38,7 @@ def train(job: Job, settings: Settings) -> Ended:
         if not math.isfinite(loss):
             break
         best = min(loss, best)
-    return time.time(), best
+    return Ended(time.time(), best)
 
 
 def run(job: Job) -> Sequence[Ended]:

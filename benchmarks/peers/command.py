@@ -5,9 +5,10 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
@@ -39,8 +40,18 @@ class Job:
     switches: frozenset[str]
 
 
-Ended = tuple[float, float]
-"""When a trial ended, in seconds since 1970, and its best validation loss; NaN where it has none."""
+class Ended(NamedTuple):
+    """The end of a trial.
+
+    Attributes:
+        at: when, in seconds since 1970.
+        value: its best validation loss; NaN where it has none.
+        settings: what was searched; empty where nothing was.
+    """
+
+    at: float
+    value: float
+    settings: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -51,16 +62,18 @@ class Result:
         seconds: from the start of its process to its end, imports included.
         trials: how many trials it ran.
         curve: (seconds since its start, best validation loss so far) at the end of each trial, None before the first.
+        settings: of each trial, what was searched.
         facts: anything else worth saying.
     """
 
     seconds: float
     trials: int
     curve: list[tuple[float, float | None]]
+    settings: list[Mapping[str, Any]] = field(default_factory=list)
     facts: dict[str, float] = field(default_factory=dict)
 
 
-def best_so_far(ended: Sequence[Ended], begun: float) -> list[tuple[float, float | None]]:
+def best_so_far(ended: Iterable[tuple[float, float]], begun: float) -> list[tuple[float, float | None]]:
     """The curve of `Result`."""
     curve: list[tuple[float, float | None]] = []
     best = math.inf
@@ -103,7 +116,8 @@ def command(run: Callable[[Job], Sequence[Ended]], works: str = "ABCD", switches
             work, data, args.trials, args.epochs, Path(name), args.at_once, frozenset(getattr(args, "switches", ()))
         )
         ended = run(job)
-    result = Result(round(time.time() - begun, 3), len(ended), best_so_far(ended, begun))
+    seconds, curve = round(time.time() - begun, 3), best_so_far([(e.at, e.value) for e in ended], begun)
+    result = Result(seconds, len(ended), curve, [e.settings for e in ended])
     print(json.dumps({"trials_per_minute": round(60 * result.trials / result.seconds, 1), **asdict(result)}))
 
 

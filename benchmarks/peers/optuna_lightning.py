@@ -107,8 +107,8 @@ def run(job: Job) -> Sequence[Ended]:
     with processes.Pool(2) as pool:
         pool.map(partial(optimise, job), range(2), chunksize=1)
     trials = optuna.load_study(storage=storage(job), study_name=STUDY).trials
-    done = [(t.datetime_complete, t.value) for t in trials]
-    return [(at.timestamp(), math.nan if value is None else value) for at, value in done if at is not None]
+    done = [(t.datetime_complete, t.value, t.params) for t in trials]
+    return [Ended(at.timestamp(), math.nan if v is None else v, params) for at, v, params in done if at is not None]
 
 
 if __name__ == "__main__":

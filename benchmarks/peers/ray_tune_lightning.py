@@ -87,7 +87,7 @@ def _ended(result: tune.Result) -> Ended:
     if result.error is not None or result.metrics is None or result.metrics_dataframe is None:
         raise SystemExit(f"a trial of Ray Tune failed: {result.error}")
     losses = result.metrics_dataframe["val_loss"].dropna().tolist()
-    return result.metrics["timestamp"], min(losses, default=math.nan)
+    return Ended(result.metrics["timestamp"], min(losses, default=math.nan), result.config or {})
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def train(job: Job, members: Sequence[Settings]) -> list[Ended]:
             losses = F.cross_entropy(found.transpose(1, 2), val_y.expand(len(members), -1), reduction="none").mean(1)
             (found.argmax(2) == val_y).float().mean(1)
         best = torch.fmin(best, losses)
-    return [(time.time(), value) for value in best.tolist()]
+    return [Ended(time.time(), value) for value in best.tolist()]
 
 
 def run(job: Job) -> Sequence[Ended]:
