@@ -5,8 +5,9 @@ included) and each peer of `benchmarks/peers` one after another on both cores, t
 round; ratios are taken within a round. Works, rows, networks, ranges, epochs and first trial are the same for all
 (`benchmarks/works.py`), and the best validation loss that each finds stands beside its speed.
 
-Of work A's trials the matrix products alone are timed as well, as trimtab chose them: no program can train them in
-less, and a peer's steady time over that is the most that any engine could gain on it with such trials.
+What a trial of work A costs hangs on where a search goes: twice as much with small batches, a tenth with small
+networks. So the peer that searches also trains just the trials that trimtab has tried (`the same trials`), and of each
+search's trials the matrix products alone are timed: no program can train them in less.
 
 `whole` is the wall time of the command as a user waits for it, imports and a new MLflow database included: the
 headline. `steady` takes off what the same command needs for two trials of one epoch, once per round and command: what
@@ -23,6 +24,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -46,6 +48,8 @@ PEERS = {
     "vmap_loop": "BCD",
     "arithmetic": "B",
 }
+SAME = "optuna_lightning"
+"""Who also trains what trimtab's search tried in work A, so that where a search goes counts for nobody."""
 SEARCHES = ("optuna_lightning", "ray_tune_lightning", "ray_tune_reusing")
 COMMANDS = {"ray_tune_reusing": ["ray_tune_lightning", "--reuse-actors"]}
 """Where a peer is not the script of its name."""
@@ -158,14 +162,22 @@ class Bench:
         length = [f"training.epochs={epochs}", "training.patience_epochs=null"]
         return [*work.overrides, f"budget.trials={trials}", *length, f"seed={seed}", *self.typed]
 
-    def peer(self, name: str) -> Callable[[Work, int, int, int], Result]:
+    def same(self, work: Work, found: Measured, seed: int) -> Measured:
+        """The peer that trains trimtab's trials."""
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(found.result.settings, file)
+            file.flush()
+            run, trials = self.peer(SAME, "--settings", file.name), found.result.trials
+            return Measured(run(work, trials, self.epochs, seed), self.warm[SAME], trials)
+
+    def peer(self, name: str, *more: str) -> Callable[[Work, int, int, int], Result]:
         """A peer by its command line."""
 
         def run(work: Work, trials: int, epochs: int, _: int) -> Result:
             sizes = ["--trials", str(trials), "--epochs", str(epochs), "--at-once", str(self.at_once)]
             what = ["--work", work.name, "--data", work.data, "--arrays", str(self.arrays[work.data])]
             script, *switches = COMMANDS.get(name, [name])
-            argv = [sys.executable, "-m", f"benchmarks.peers.{script}", *what, *sizes, *switches]
+            argv = [sys.executable, "-m", f"benchmarks.peers.{script}", *what, *sizes, *switches, *more]
             begun = time.time()
             done = subprocess.run(argv, capture_output=True, text=True, check=False)
             seconds = time.time() - begun
@@ -217,13 +229,16 @@ def turned(names: Sequence[str], by: int) -> Iterator[str]:
     yield from (*names[start:], *names[:start])
 
 
-def report(work: Work, rounds: Sequence[Round], scores: Sequence[tuple[float, float]]) -> Iterator[str]:
+def report(
+    work: Work, rounds: Sequence[Round], scores: Sequence[tuple[float, float]], same: Sequence[Measured] = ()
+) -> Iterator[str]:
     """The lines of one work.
 
     Args:
         work: which.
         rounds: what was measured.
         scores: of each round, the best peer's time to its best score, and ours.
+        same: of each round, the peer that trained trimtab's trials.
     """
     regret = min(m.best for r in rounds for m in r.values() if not math.isnan(m.best))
     trials = ", ".join(f"{name} {m.result.trials}" for name, m in rounds[0].items())
@@ -239,6 +254,10 @@ def report(work: Work, rounds: Sequence[Round], scores: Sequence[tuple[float, fl
     for name in rounds[0]:
         if name != US:
             yield from ratios(work, name, rounds)
+    if same:
+        again = [{SAME: theirs, US: r[US]} for theirs, r in zip(same, rounds, strict=True)]
+        yield "  the same trials, those of trimtab's search, trained by both:"
+        yield from (f"  {line}" for line in ratios(work, SAME, again))
     yield from living(rounds)
     yield from bounds(rounds)
     if scores:
@@ -294,6 +313,7 @@ def main() -> None:
     print(machine(), f"{args.epochs} epochs; engine={args.engine} {' '.join(args.overrides)}", flush=True)
     rounds: dict[str, list[Round]] = {w.title: [] for w in works}
     scores: dict[str, list[tuple[float, float]]] = {w.title: [] for w in works}
+    same: dict[str, list[Measured]] = {w.title: [] for w in works}
     with ExitStack() as stack:
         bench = prepared(stack, works, args)
         for number in range(args.repeats):
@@ -308,7 +328,9 @@ def main() -> None:
                     reached.append(
                         (best.seconds_to(best.best), bench.seconds_to(best.best, work, measured[US], number))
                     )
-                print(*report(work, found, reached), sep="\n", flush=True)
+                if work.name == "A" and SAME in measured:
+                    same[work.title].append(bench.same(work, measured[US], number))
+                print(*report(work, found, reached, same[work.title]), sep="\n", flush=True)
     if args.json:
         args.json.write_text(json.dumps({t: [{n: asdict(m) for n, m in r.items()} for r in rounds[t]] for t in rounds}))
 

@@ -29,6 +29,7 @@ class Job:
         folder: for files of its own, empty.
         at_once: members of one stack, for peers that stack.
         switches: those that were typed, of the peer's own.
+        settings: of each trial, where the peer is to search nothing but to train what another has tried.
     """
 
     work: Work
@@ -38,6 +39,7 @@ class Job:
     folder: Path
     at_once: int
     switches: frozenset[str]
+    settings: tuple[Mapping[str, Any], ...] = ()
 
 
 class Ended(NamedTuple):
@@ -83,13 +85,16 @@ def best_so_far(ended: Iterable[tuple[float, float]], begun: float) -> list[tupl
     return curve
 
 
-def command(run: Callable[[Job], Sequence[Ended]], works: str = "ABCD", switches: Sequence[str] = ()) -> None:
+def command(
+    run: Callable[[Job], Sequence[Ended]], works: str = "ABCD", switches: Sequence[str] = (), repeats: bool = False
+) -> None:
     """Runs a peer from the command line.
 
     Args:
         run: the peer.
         works: what it can do.
         switches: names of options of its own that are on or off.
+        repeats: whether it can train settings that are given.
     """
     begun = psutil.Process().create_time()
     parser = argparse.ArgumentParser()
@@ -99,6 +104,8 @@ def command(run: Callable[[Job], Sequence[Ended]], works: str = "ABCD", switches
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--at-once", type=int, default=32, help="members of a stack, where the peer stacks")
     parser.add_argument("--arrays", type=Path, help="rows that `save_arrays` wrote; default: prepares them, not timed")
+    if repeats:
+        parser.add_argument("--settings", type=Path, help="JSON, of each trial what is searched: trains these instead")
     for switch in switches:
         parser.add_argument(f"--{switch}", dest="switches", action="append_const", const=switch, default=[])
     args = parser.parse_args()
@@ -112,10 +119,10 @@ def command(run: Callable[[Job], Sequence[Ended]], works: str = "ABCD", switches
     else:
         data = Data.load(args.arrays)
     with tempfile.TemporaryDirectory(prefix="trimtab-peer-") as name:
-        job = Job(
-            work, data, args.trials, args.epochs, Path(name), args.at_once, frozenset(getattr(args, "switches", ()))
-        )
-        ended = run(job)
+        typed, given = frozenset(getattr(args, "switches", ())), getattr(args, "settings", None)
+        settings = tuple(json.loads(given.read_text())) if given else ()
+        trials = len(settings) or args.trials
+        ended = run(Job(work, data, trials, args.epochs, Path(name), args.at_once, typed, settings))
     seconds, curve = round(time.time() - begun, 3), best_so_far([(e.at, e.value) for e in ended], begun)
     result = Result(seconds, len(ended), curve, [e.settings for e in ended])
     print(json.dumps({"trials_per_minute": round(60 * result.trials / result.seconds, 1), **asdict(result)}))

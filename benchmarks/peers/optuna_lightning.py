@@ -80,7 +80,9 @@ def sampler(work: Work) -> optuna.samplers.BaseSampler:
 def create(job: Job) -> None:
     """Study and tracking database, before two processes would create them at once."""
     study = optuna.create_study(storage=storage(job), study_name=STUDY, sampler=sampler(job.work))
-    study.enqueue_trial({name: job.work.first[name] for name in job.work.knobs if name in job.work.first})
+    first = {name: job.work.first[name] for name in job.work.knobs if name in job.work.first}
+    for settings in job.settings or [first]:
+        study.enqueue_trial(dict(settings))
     mlflow.MlflowClient(tracking_uri(job)).create_experiment(STUDY, f"{job.folder}/artifacts")
 
 
@@ -112,4 +114,4 @@ def run(job: Job) -> Sequence[Ended]:
 
 
 if __name__ == "__main__":
-    command(run)
+    command(run, repeats=True)
