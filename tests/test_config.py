@@ -202,10 +202,11 @@ def test_a_file_that_is_no_text_is_named(project: Project) -> None:
 def test_a_key_of_the_sweeper_that_a_file_mistypes_is_named(project: Project) -> None:
     path = project.root / "conf" / "config.yaml"
     path.write_text(path.read_text().replace("    n_trials:", "    n_trails: 3\n    n_trials:"))
-    done = project.python("trimtab.stages.sweep")
-    assert done.returncode == 2
-    assert "conf/config.yaml: hydra.sweeper.n_trails: Key 'n_trails' not in" in done.stderr
-    assert "Traceback" not in done.stderr
+    for flags in ((), ("--cfg", "job")):
+        done = project.python("trimtab.stages.sweep", *flags)
+        assert done.returncode == 2
+        assert "conf/config.yaml: hydra.sweeper.n_trails: Key 'n_trails' not in" in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_what_has_meaning_in_a_running_job_only_is_no_mistake(project: Project) -> None:

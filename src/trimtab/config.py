@@ -109,12 +109,7 @@ def compose(given: Iterable[Override]) -> DictConfig:
         ConfigError: unknown or ill-typed key or option, a value that is missing, or a file of conf/ that can't be read.
     """
     fixed = [o for o in given if not o.swept]
-    try:
-        with _hydra():
-            cfg = hydra_compose("config", [o.text for o in fixed], return_hydra_config=True)
-    except WRONG as e:
-        with _hydra():
-            raise explained(e, fixed, lambda texts: hydra_compose("config", texts, return_hydra_config=True)) from e
+    cfg = _composed(fixed)
     # Not OmegaConf.missing_keys: it resolves interpolations, and those of `hydra` have meaning in a running job only.
     for key, node in leaves(cfg):
         if node._is_missing():
@@ -125,13 +120,23 @@ def compose(given: Iterable[Override]) -> DictConfig:
     return cfg
 
 
+def _composed(fixed: Sequence[Override]) -> DictConfig:
+    with _hydra():
+        composed = functools.partial(hydra_compose, "config", return_hydra_config=True)
+        try:
+            return composed([o.text for o in fixed])
+        except WRONG as e:
+            raise explained(e, fixed, composed) from e
+
+
 def _check_resolves(cfg: DictConfig, key: str, written: str) -> None:
     """Other errors of an interpolation may be gone in the running job, `${hydra:job.num}`'s for one."""
     with suppress(OmegaConfBaseException):
         try:
             OmegaConf.select(cfg, key)
         except (InterpolationKeyError, UnsupportedInterpolationType) as e:
-            raise ConfigError(f"{key} is {written}: {str(e).splitlines()[0]}; mend it in conf/") from e
+            said = str(e).splitlines()[0]
+            raise ConfigError(f"{key} is {written}: {said}; mend it in conf/, or where it was typed") from e
 
 
 # The least that plain settings may be; knobs of a recipe are checked by what uses them.
@@ -218,6 +223,7 @@ def run(
         given = [o for o in given if not o.swept or o.key.split(".")[0] == reads]
     texts = [o.text for o in given]
     if flags:
+        _composed([])  # for its messages: Hydra has a traceback for a file that it can't read
         sys.argv = [sys.argv[0], *flags, *texts]
         return main(version_base="1.3", config_path=str(Paths.here().conf), config_name="config")(task)()
     if app is None:

@@ -1,24 +1,21 @@
 """What every later stage reads: training and validation part, or folds. It does not know the sealed folder.
 
-Light to import, and its arrays are mapped into memory: all workers read the same pages.
+Its arrays are mapped into memory: all workers read the same pages, and none needs scikit-learn for them.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from trimtab.data.arrays import Arrays, Problem
 from trimtab.data.folds import Fold, Known
 from trimtab.data.frames import read_parquet
 from trimtab.errors import DataError
 from trimtab.paths import read_json
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ARRAYS = "arrays"
 """The folder of both parts as networks see them: what `preprocessing` makes of the frames, made once."""
@@ -60,7 +57,7 @@ def check_folds(folder: Path, folds: Iterable[Fold | None]) -> None:
             known.parts(fold)
 
 
-def load_frames(folder: Path) -> "tuple[pd.DataFrame, pd.DataFrame]":
+def load_frames(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Raw training and validation rows, for a refit that learns its preprocessing from both."""
     return read_parquet(folder / "train.parquet"), read_parquet(folder / "val.parquet")
 
@@ -95,8 +92,6 @@ def _load(folder: Path, data_hash: str, fold: Fold | None) -> Prepared:
 
 @lru_cache(maxsize=1)
 def _known(folder: Path, data_hash: str) -> Known:
-    import pandas as pd
-
     manifest = read_json(folder / "manifest.json")
     settings = manifest["settings"]
     return Known(
