@@ -143,8 +143,10 @@ class Bench:
         run = self.us if name == US else self.peer(name)
         if name not in self.warm:
             self.warm[name] = run(work, WARM_TRIALS, 1, seed).seconds
-        trials = self.trials(work, name)
-        return Measured(run(work, trials, self.epochs, seed), self.warm[name], self.trials(work, US))
+        result = run(work, self.trials(work, name), self.epochs, seed)
+        if work.name == "A" and name in (US, *SEARCHES):
+            result.facts["products_core_s"] = self.products(work, result.settings)
+        return Measured(result, self.warm[name], self.trials(work, US))
 
     def us(self, work: Work, trials: int, epochs: int, seed: int) -> Result:
         """trimtab, in a project without studies."""
@@ -154,8 +156,7 @@ class Bench:
         if swept.engine and trials > WARM_TRIALS:
             print(f"\n{work.title}: {swept.engine}", flush=True)
         curve, settings = best_so_far(swept.ended, swept.begun), list(swept.params)
-        facts = {**swept.facts, **self.products(work, settings, epochs)}
-        return Result(round(swept.seconds, 3), len(swept.ended), curve, settings, facts)
+        return Result(round(swept.seconds, 3), len(swept.ended), curve, settings, dict(swept.facts))
 
     def overrides(self, work: Work, trials: int, epochs: int, seed: int) -> list[str]:
         """Everybody trains to the end."""
@@ -184,17 +185,14 @@ class Bench:
             if done.returncode:
                 raise SystemExit(f"{name} failed:\n{done.stdout}{done.stderr}")
             said = json.loads(done.stdout.splitlines()[-1])
-            facts = self.products(work, said["settings"], epochs)
-            return Result(round(seconds, 3), said["trials"], said["curve"], said["settings"], facts)
+            return Result(round(seconds, 3), said["trials"], said["curve"], said["settings"])
 
         return run
 
-    def products(self, work: Work, searched: Sequence[Settings], epochs: int) -> dict[str, float]:
-        """What the matrix products of a search's trials take a core: of work A, where each search has other trials."""
-        if work.name != "A" or len(searched) <= WARM_TRIALS:
-            return {}
+    def products(self, work: Work, searched: Sequence[Settings]) -> float:
+        """Core-seconds that the matrix products of a trial take, in the mean of those that a search came to."""
         rows, settings = Data.load(self.arrays[work.data]).x, [{**work.first, **one} for one in searched]
-        return {"products_core_s": mean_core_seconds(settings, math.prod(rows.shape[1:]), len(rows), epochs)}
+        return mean_core_seconds(settings, math.prod(rows.shape[1:]), len(rows), self.epochs)
 
     def seconds_to(self, score: float, work: Work, found: Measured, seed: int) -> float:
         """trimtab's time to a score: in the sweep that was run, else with the same study continued.

@@ -20,7 +20,7 @@ from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException, UnsupportedInterpolationType
 
-from trimtab.errors import ConfigError, TrimtabError
+from trimtab.errors import ConfigError, TrimtabError, first_line
 from trimtab.garbage import leave_quickly
 from trimtab.mistakes import WRONG, explained
 from trimtab.overrides import Override, leaves, overrides
@@ -130,13 +130,12 @@ def _composed(fixed: Sequence[Override]) -> DictConfig:
 
 
 def _check_resolves(cfg: DictConfig, key: str, written: str) -> None:
-    """Other errors of an interpolation may be gone in the running job, `${hydra:job.num}`'s for one."""
-    with suppress(OmegaConfBaseException):
-        try:
-            OmegaConf.select(cfg, key)
-        except (InterpolationKeyError, UnsupportedInterpolationType) as e:
-            said = str(e).splitlines()[0]
-            raise ConfigError(f"{key} is {written}: {said}; mend it in conf/, or where it was typed") from e
+    try:
+        OmegaConf.select(cfg, key)
+    except (InterpolationKeyError, UnsupportedInterpolationType) as e:
+        raise ConfigError(f"{key} is {written}: {first_line(e)}; mend it in conf/, or where it was typed") from e
+    except OmegaConfBaseException:
+        pass  # it may be gone in the running job: `${hydra:job.num}`'s is
 
 
 # The least that plain settings may be; knobs of a recipe are checked by what uses them.

@@ -58,6 +58,11 @@ class Pruned(Exception):
     """Raised by `trimtab.report` in a trial that need not go on; let it through, or tidy up and return."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, without the lines that libraries add."""
+    return str(error).splitlines()[0]
+
+
 def outage(error: BaseException) -> Outage | OSError | None:
     """The Outage or full disk that an error came from, however wrapped; None if it has another reason.
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
-from trimtab.errors import ConfigError
+from trimtab.errors import ConfigError, first_line
 from trimtab.overrides import Override, leaves
 from trimtab.paths import Paths
 
@@ -56,7 +56,7 @@ def _of_override(override: Override, error: Exception, cfg: DictConfig) -> str:
     known = {path for path in known if not path.startswith("search.")}
     if override.key not in known and OmegaConf.select(cfg, override.key, throw_on_missing=False) is None:
         return f"{said}: the configuration has no key '{override.key}'{_nearest(override.key, known)}"
-    return f"{said}: {_first_line(error.__cause__ or error)}"
+    return f"{said}: {first_line(error.__cause__ or error)}"
 
 
 def _of_files(error: Exception) -> str:
@@ -77,7 +77,7 @@ def _of_files(error: Exception) -> str:
         return f"{said}: {among}{_nearest(name, error.options or ())}"
     cause = error.__context__ if isinstance(error.__context__, OmegaConfBaseException) else error
     key = getattr(cause, "full_key", None)
-    return f"{said}: {key + ': ' if key else ''}{_first_line(cause)}; mend that file"
+    return f"{said}: {key + ': ' if key else ''}{first_line(cause)}; mend that file"
 
 
 def _is_text(path: Path) -> bool:
@@ -86,10 +86,6 @@ def _is_text(path: Path) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0]
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override as HydraOverride
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from trimtab.errors import ConfigError
+from trimtab.errors import ConfigError, first_line
 from trimtab.paths import Paths
 
 _WORD = re.compile(r"[\w/+-]+(\.\d+)?([eE][+-]?\d+)?")
@@ -163,8 +163,7 @@ def merged(written: Iterable[Override]) -> list[Override]:
         try:
             key = override.key
         except HydraException as e:
-            reason = str(e).splitlines()[0]
-            raise ConfigError(f"cannot read '{override.text}' ({override.origin}): {reason}") from e
+            raise ConfigError(f"cannot read '{override.text}' ({override.origin}): {first_line(e)}") from e
         last.pop(key, None)
         last[key] = override
     return list(last.values())

@@ -20,7 +20,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from trimtab.errors import Pruned, TrackingError
+from trimtab.errors import Pruned, TrackingError, first_line
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 
@@ -333,7 +333,7 @@ def reaching(uri: str | None) -> Iterator[None]:
 def _unreachable(uri: str | None, error: Exception) -> TrackingError:
     remedy = "free space or make its folder writable" if str(uri).startswith("sqlite") else "start that server"
     return TrackingError(
-        f"tracking.uri={uri} cannot be used: {str(error).splitlines()[0]}; {remedy}, name another one, "
+        f"tracking.uri={uri} cannot be used: {first_line(error)}; {remedy}, name another one, "
         "or turn tracking off with tracking=none"
     )
 
