@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from sample_members import Rows, adamw, mlp, recipe, sgd
+from trimtab.data.arrays import Arrays, Parts, Problem
 from trimtab.errors import Diverged
 from trimtab.models.cnn import CNN
 from trimtab.models.gru import GRU
 from trimtab.models.linear import Linear
 from trimtab.population.members import Member, obstacle
-from trimtab.population.train import train_many
+from trimtab.population.train import train_each, train_many
 from trimtab.trial import optimizers
 from trimtab.trial.augmentation import Augmentation
 from trimtab.trial.recipe import Device, Recipe
@@ -110,6 +111,57 @@ def test_company_changes_no_bit(rows: Rows) -> None:
             ours, theirs = result(found[n]), result(everybody[n])
             assert ours.curves == theirs.curves
             assert all(torch.equal(ours.weights[k], theirs.weights[k]) for k in ours.weights)
+
+
+def folds(rows: Rows) -> list[Parts]:
+    """Two as long, and one with a row less to learn from."""
+    x, y = (np.concatenate([getattr(rows.train, name), getattr(rows.val, name)]) for name in "xy")
+    shown = [(slice(0, 150), slice(150, 250)), (slice(100, 250), slice(0, 100)), (slice(101, 250), slice(0, 101))]
+    return [Parts(*(Arrays(x[part], y[part]) for part in parts), rows.problem) for parts in shown]
+
+
+def test_folds_of_one_length_share_a_stack_and_change_no_bit(rows: Rows) -> None:
+    data = folds(rows)
+    recipes = [recipe(mlp(dropout=0.2), adamw(), epochs=n) for n in (1, 4, 3)]
+    members = [(Member(3 * i + f, r, seed=i), of_fold) for i, r in enumerate(recipes) for f, of_fold in enumerate(data)]
+    found = dict(train_each(members))
+    for member, of_fold in members:
+        ours = result(found[member.number])
+        alone = result(dict(train_many([member], of_fold.train, of_fold.val, of_fold.problem))[member.number])
+        assert ours.curves == alone.curves
+        assert all(torch.equal(ours.weights[k], alone.weights[k]) for k in alone.weights)
+        np.testing.assert_array_equal(ours.per_example, alone.per_example)
+    # Six in the first epoch, four in the next two; of the third length three, then two.
+    assert result(found[6]).stack_epochs == pytest.approx(1 / 6 + 2 / 4)
+    assert result(found[8]).stack_epochs == pytest.approx(1 / 3 + 2 / 2)
+
+
+@pytest.mark.parametrize("name", ["batch norm", "augmented", "cnn", "gru"])
+def test_any_network_shares_folds(name: str, rows: Rows) -> None:
+    data = folds(rows)[:2]
+    members = [(Member(n, r, seed=n), data[n % 2]) for n, r in enumerate(COMPANIES[name])]
+    found = dict(train_each(members))
+    for member, of_fold in members:
+        alone = dict(train_many([member], of_fold.train, of_fold.val, of_fold.problem))[member.number]
+        assert result(found[member.number]).curves[-1] == pytest.approx(result(alone).curves[-1], rel=2e-4)
+
+
+def test_each_fold_has_its_own_units(rows: Rows) -> None:
+    """Targets are standardised by the rows of each."""
+    data = [
+        Parts(
+            Arrays(of_fold.train.x, of_fold.train.y.astype(np.float32)),
+            Arrays(of_fold.val.x, of_fold.val.y.astype(np.float32)),
+            Problem("regression", rows.shape, 1, (), 0.0, scale, None),
+        )
+        for of_fold, scale in zip(folds(rows)[:2], (1.0, 7.0), strict=True)
+    ]
+    single = recipe(mlp(), adamw(), metric="val/mae")
+    found = dict(train_each([(Member(n, single, seed=n), data[n]) for n in range(2)]))
+    for n in range(2):
+        alone = train(single, data[n].train, data[n].val, data[n].problem, n)
+        assert result(found[n]).stack_epochs == pytest.approx(3 / 2)
+        assert result(found[n]).value == pytest.approx(alone.value, rel=2e-4)
 
 
 @pytest.mark.parametrize("width", [17, 24, 50, 99])

@@ -61,3 +61,18 @@ class Arrays:
     def flat(self) -> NDArray[np.float32]:
         """(rows, features), as models want them that know no neighbours."""
         return self.x.reshape(len(self.x), math.prod(self.x.shape[1:]))
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What networks are tuned on. The arrays are shared: never write into them.
+
+    Attributes:
+        train: rows to learn from.
+        val: rows to compare epochs by.
+        problem: what they mean.
+    """
+
+    train: Arrays
+    val: Arrays
+    problem: Problem

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from trimtab.data.arrays import Arrays, Problem
+from trimtab.data.arrays import Arrays, Parts, Problem
 from trimtab.data.folds import Fold, Known
 from trimtab.data.frames import read_parquet
 from trimtab.errors import DataError
@@ -21,13 +21,10 @@ ARRAYS = "arrays"
 """The folder of both parts as networks see them: what `preprocessing` makes of the frames, made once."""
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """Training and validation part, ready for a network. The arrays are shared: never write into them."""
+@dataclass(frozen=True, eq=False)
+class Prepared(Parts):
+    """Training and validation part as networks see them, and the hash of the data that they are of."""
 
-    train: Arrays
-    val: Arrays
-    problem: Problem
     data_hash: str
 
 

@@ -12,7 +12,6 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from trimtab.data.arrays import Problem
 from trimtab.errors import Pruned
 from trimtab.models.dropout import keys
 from trimtab.population.feed import Feed
@@ -22,10 +21,11 @@ from trimtab.population.members import Member
 from trimtab.population.network import Network, network
 from trimtab.population.optimizers import Optimizers
 from trimtab.population.regularisation import Regularisers
+from trimtab.population.rows import Joined, PlacedParts
 from trimtab.population.state import MemberState
 from trimtab.trial import seeds
 from trimtab.trial.augmentation import Augmentation
-from trimtab.trial.batches import Batches, Rows
+from trimtab.trial.batches import Batches
 from trimtab.trial.recorder import Recorder, train_loss
 from trimtab.trial.schedules import Lull, Plateau
 
@@ -61,9 +61,7 @@ class Population(pl.LightningModule):
     Args:
         members: with one network each.
         models: their networks, with the weights and buffers to start from.
-        problem: gives the loss.
-        train: rows to learn from.
-        val: rows to compare epochs by.
+        parts: what each is trained on; of equal lengths, and one loss fits all.
         ended: told who leaves, with its recorder or what ended it, and its steps.
     """
 
@@ -71,15 +69,14 @@ class Population(pl.LightningModule):
         self,
         members: Sequence[Member],
         models: Sequence[nn.Module],
-        problem: Problem,
-        train: Rows,
-        val: Rows,
+        parts: Sequence[PlacedParts],
         ended: Ended,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        place = train.x.device
-        self._problem, self._train, self._val, self._ended = problem, train, val, ended
+        self._train, self._val = Joined([p.train for p in parts]), Joined([p.val for p in parts])
+        self._problem, self._ended = parts[0].problem, ended
+        place = self._place = parts[0].train.x.device
         self.network: Network = network(models, place)
         self.flat = Flat(self.network.layout, len(members), place)
         own = [self.network.load(m) for m in range(len(members))]
@@ -92,13 +89,13 @@ class Population(pl.LightningModule):
         )
         self.seats = [
             Seat(
-                m,
-                of_member,
-                Batches(train, int(m.recipe.batch_size), seeds.generator(m.seed, "batches")),
-                Recorder(m.recipe, problem, val, m.on_epoch),
-                seeds.generator(m.seed, "augmentation"),
+                member,
+                shapes[m],
+                Batches(self._train.of(m), int(member.recipe.batch_size), seeds.generator(member.seed, "batches")),
+                Recorder(member.recipe, parts[m].problem, self._val.of(m), member.on_epoch),
+                seeds.generator(member.seed, "augmentation"),
             )
-            for m, of_member in zip(members, shapes, strict=True)
+            for m, member in enumerate(members)
         ]
         self._noise = torch.tensor([seeds.signed(m.seed, "noise") for m in members], device=place)
         self._augment = any(member.recipe.augmentation != Augmentation() for member in members)
@@ -118,14 +115,14 @@ class Population(pl.LightningModule):
         """Draws each member's order of rows, and works out all that hangs on the number of a step alone."""
         self._begun = time.perf_counter()
         self._first = [seat.epoch * self.epoch_steps for seat in self.seats]
-        places, steps = self.network.places, torch.arange(self.epoch_steps, device=self._train.x.device)
+        places, steps = self.network.places, torch.arange(self.epoch_steps, device=self._place)
         counts = steps[:, None, None] + torch.tensor(self._first, device=steps.device).unsqueeze(1)
         self.network.begin(keys(self._noise, counts, places) if places else None)
-        orders = torch.stack([seat.batches.order() for seat in self.seats])
-        self._batches = Feed(self._train, orders, self.seats[0].batches.batch_size)
+        orders = self._train.numbers(torch.stack([seat.batches.order() for seat in self.seats]))
+        self._batches = Feed(self._train.rows, orders, self.seats[0].batches.batch_size)
         self._rates = self._factors()
         self.stepping.begin(self.flat.grads, self._rates, self.regularisers.decayed)
-        self._loss = Loss(self._problem, self.regularisers.smoothing, len(self.seats), orders.device)
+        self._loss = Loss(self._problem, self.regularisers.smoothing, len(self.seats), self._place)
         self._losses: list[Tensor] = []
 
     def _factors(self) -> Tensor:
@@ -136,7 +133,7 @@ class Population(pl.LightningModule):
             total = recipe.horizon_epochs * self.epoch_steps
             steps = range(first, first + self.epoch_steps)
             found.append([recipe.schedule(min(step / total, 1.0)) * seat.lull.factor for step in steps])
-        return torch.tensor(found, device=self._train.x.device).T.unsqueeze(2)
+        return torch.tensor(found, device=self._place).T.unsqueeze(2)
 
     def training_step(self, burst: tuple[int, int], _: int) -> None:
         """Several optimizer steps: Lightning's cost of a batch is paid once for all."""
@@ -204,11 +201,8 @@ class Population(pl.LightningModule):
     @torch.no_grad()
     def _outputs(self) -> Tensor:
         """(members, rows, outputs) of the validation rows."""
-        chunks = [
-            self.network.forward(self.flat.parameters, x.expand(len(self.seats), *x.shape), None)
-            for x in torch.split(self._val.x, self.network.rows_in_cache if self._val.x.device.type == "cpu" else CHUNK)
-        ]
-        return torch.cat(chunks, 1)
+        size = self.network.rows_in_cache if self._place.type == "cpu" else CHUNK
+        return torch.cat([self.network.forward(self.flat.parameters, x, None) for x in self._val.chunks(size)], 1)
 
     def release(self, members: Sequence[int]) -> None:
         """Lets those of these go that are over, and drops all others."""
@@ -226,6 +220,8 @@ class Population(pl.LightningModule):
         if not members:
             return
         self._noise = self._noise[members]
+        self._train.keep(members)
+        self._val.keep(members)
         self.network.keep(members)
         self.flat.keep(members)
         self.regularisers.keep(members)

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 
+import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from trimtab.data.arrays import Arrays, Problem
+from trimtab.data.arrays import Arrays, Parts, Problem
 from trimtab.errors import TrimtabError
 from trimtab.population.engine import Bursts, Population, Seat
 from trimtab.population.members import Member, with_rows
-from trimtab.population.stacks import Pair, stacks
+from trimtab.population.rows import PlacedParts
+from trimtab.population.stacks import Candidate, stacks
 from trimtab.trial import seeds
 from trimtab.trial.recipe import Device, built_optimizer, check_recipe
 from trimtab.trial.recorder import Recorder
@@ -31,42 +33,61 @@ def train_many(
         problem: what the data mean.
         device: where it runs.
     """
-    given = [with_rows(m, len(train.x)) for m in members]
-    pairs: list[Pair] = []
+    parts = Parts(train, val, problem)
+    return train_each([(member, parts) for member in members], device)
+
+
+def train_each(
+    members: Sequence[tuple[Member, Parts]], device: Device = _HERE
+) -> Iterator[tuple[int, TrialResult | Exception]]:
+    """As `train_many`, each member on what stands beside it: folds of one length share stacks.
+
+    Members on the same rows have the same object.
+    """
+    candidates: list[Candidate] = []
     refused: list[tuple[int, TrimtabError]] = []
     with session(1, device) as trainer:  # for its device, and to leave the process's random numbers alone
         place = trainer.strategy.root_device
-        for member in given:
+        for given, parts in members:
+            member = with_rows(given, len(parts.train.x))
             try:
-                pairs.append((member, _built(member, problem, place)))
+                candidates.append(Candidate(member, _built(member, parts.problem, place), parts))
             except TrimtabError as e:  # a setting out of its range
                 refused.append((member.number, e))
     yield from refused
-    for stack in stacks(pairs, len(train.x), place):
-        yield from _train_stack(sorted(stack, key=_alike), train, val, problem, device)
+    for stack in stacks(candidates, place):
+        yield from _train_stack(sorted(stack, key=_alike), device)
 
 
-def _train_stack(
-    pairs: list[Pair], train: Arrays, val: Arrays, problem: Problem, device: Device
-) -> Iterator[tuple[int, TrialResult | Exception]]:
+def _train_stack(stack: list[Candidate], device: Device) -> Iterator[tuple[int, TrialResult | Exception]]:
     done: list[tuple[int, TrialResult | Exception]] = []
-    with session(max(1, *(m.epochs_left for m, _ in pairs)), device) as trainer:
+    members = [c.member for c in stack]
+    with session(max(1, *(m.epochs_left for m in members)), device) as trainer:
         place = trainer.strategy.root_device
-        sizes = {m.number: sum(p.numel() for p in model.parameters() if p.requires_grad) for m, model in pairs}
+        sizes = {c.member.number: sum(p.numel() for p in c.model.parameters() if p.requires_grad) for c in stack}
 
         def ended(seat: Seat, over: Recorder | Exception, steps: int) -> None:
             parameters, memory = sizes[seat.member.number], peak_memory_mb(place)
             found = over if isinstance(over, Exception) else _result(over, seat, parameters, steps, memory)
             done.append((seat.member.number, found))
 
-        rows, kept = on_device(trainer, train), on_device(trainer, val)
-        population = Population([m for m, _ in pairs], [model for _, model in pairs], problem, rows, kept, ended)
-        population.release(range(len(pairs)))  # who was paused at its end has nothing left to train
+        population = Population(members, [c.model for c in stack], _placed(trainer, stack), ended)
+        population.release(range(len(stack)))  # who was paused at its end has nothing left to train
         if population.seats:
             with interruptible():
                 trainer.fit(population, Bursts(population.epoch_steps))
             population.trainer = None
     yield from done
+
+
+def _placed(trainer: pl.Trainer, stack: list[Candidate]) -> list[PlacedParts]:
+    """What each is trained on, where the Trainer trains; of each set one copy."""
+    sets = {id(c.parts): c.parts for c in stack}
+    there = {
+        key: PlacedParts(on_device(trainer, parts.train), on_device(trainer, parts.val), parts.problem)
+        for key, parts in sets.items()
+    }
+    return [there[id(c.parts)] for c in stack]
 
 
 def _built(member: Member, problem: Problem, place: torch.device) -> nn.Module:
@@ -84,9 +105,9 @@ def _built(member: Member, problem: Problem, place: torch.device) -> nn.Module:
     return model
 
 
-def _alike(pair: Pair) -> tuple[str, int, int]:
+def _alike(candidate: Candidate) -> tuple[str, int, int]:
     """Sorts by optimizer, then the deepest first."""
-    member, model = pair
+    member, model, _ = candidate
     return member.optimizer[0], -len(list(model.parameters())), member.number
 
 

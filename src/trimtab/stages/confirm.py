@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trimtab.data.arrays import Arrays, Problem
 from trimtab.data.folds import Fold
 from trimtab.data.prepared import load_prepared
 from trimtab.errors import Diverged
 from trimtab.population.members import Member
-from trimtab.population.train import train_many
+from trimtab.population.train import train_each
 from trimtab.stages.train import complete
 from trimtab.tracking.runs import Parent, RunWriter, Settings, opened_run
 from trimtab.trial.result import RESULT, WEIGHTS
@@ -66,23 +65,16 @@ def confirm(trainings: Sequence[Training]) -> list[Confirmed]:
 
 
 def _trained(trainings: Sequence[Training], runs: Sequence[RunWriter]) -> Iterator[tuple[int, TrialResult | Exception]]:
-    for fold in dict.fromkeys(t.fold for t in trainings):
-        data = load_prepared(trainings[0].prepared, fold)
-        on_it = [(place, t) for place, t in enumerate(trainings) if t.fold == fold]
-        yield from _on_rows(on_it, runs, (data.train, data.val, data.problem))
-
-
-def _on_rows(
-    trainings: Sequence[tuple[int, Training]], runs: Sequence[RunWriter], rows: tuple[Arrays, Arrays, Problem]
-) -> Iterator[tuple[int, TrialResult | Exception]]:
-    first = trainings[0][1]
-    if first.together:
-        members = [Member(place, t.recipe, t.seed, runs[place].epoch) for place, t in trainings]
-        yield from train_many(members, *rows, first.device)
+    data = {fold: load_prepared(trainings[0].prepared, fold) for fold in {t.fold for t in trainings}}
+    if trainings[0].together:
+        members = [Member(place, t.recipe, t.seed, runs[place].epoch) for place, t in enumerate(trainings)]
+        rows = [data[t.fold] for t in trainings]
+        yield from train_each([*zip(members, rows, strict=True)], trainings[0].device)
         return
-    for place, t in trainings:
+    for place, t in enumerate(trainings):
+        own = data[t.fold]
         try:
-            yield place, train(t.recipe, *rows, t.seed, t.device, runs[place].epoch)
+            yield place, train(t.recipe, own.train, own.val, own.problem, t.seed, t.device, runs[place].epoch)
         except Diverged as e:
             yield place, e
 

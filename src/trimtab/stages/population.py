@@ -10,10 +10,10 @@ import torch
 
 import trimtab
 import trimtab.tracking.store  # else each worker imports it for its first run
+from trimtab.data.arrays import Parts
 from trimtab.data.folds import Fold
-from trimtab.data.prepared import Prepared
 from trimtab.population.members import Member, obstacle
-from trimtab.population.train import train_many
+from trimtab.population.train import train_each
 from trimtab.stages import unpack
 from trimtab.stages.train import complete, mlflow_run, of_the_study
 from trimtab.sweep.jobs.trial import Trial
@@ -61,13 +61,13 @@ def _kept(trial: Trial, run: RunWriter, found: Result) -> float:
 
 
 def _trained(
-    trials: Sequence[Trial], runs: Sequence[RunWriter], data: Mapping[Fold | None, Prepared]
+    trials: Sequence[Trial], runs: Sequence[RunWriter], data: Mapping[Fold | None, Parts]
 ) -> Iterator[tuple[int, Result]]:
     """Position and result of each trial, in the order in which they end.
 
-    Those on one fold are trained together: each fold has arrays of its own, whose sizes and shapes may differ.
+    Folds are trained together too, where they are of one length (see `train_each`).
     """
-    members: dict[tuple[Device, Fold | None], list[Member]] = {}
+    members: dict[Device, list[tuple[Member, Parts]]] = {}
     for place, (trial, run) in enumerate(zip(trials, runs, strict=True)):
         with trial.active():
             try:
@@ -75,15 +75,14 @@ def _trained(
             except Exception as e:
                 yield place, e
                 continue
-            fold, on_epoch = unpack.fold(trial.cfg), _told(trial, run, recipe)
+            rows, on_epoch = data[unpack.fold(trial.cfg)], _told(trial, run, recipe)
             if obstacle(recipe, device) is None:
                 member = _going_on(Member(place, recipe, trial.cfg.seed, on_epoch), trial.notes.checkpoint)
-                members.setdefault((device, fold), []).append(member)
+                members.setdefault(device, []).append((member, rows))
             else:
-                yield place, _alone(recipe, trial, device, data[fold], on_epoch)
-    for (device, fold), alike in members.items():
-        rows = data[fold]
-        yield from train_many(alike, rows.train, rows.val, rows.problem, device)
+                yield place, _alone(recipe, trial, device, rows, on_epoch)
+    for device, given in members.items():
+        yield from train_each(given, device)
 
 
 def _going_on(member: Member, folder: Path | None) -> Member:
@@ -105,7 +104,7 @@ def _told(trial: Trial, run: RunWriter, recipe: Recipe) -> OnEpoch:
     return on_epoch
 
 
-def _alone(recipe: Recipe, trial: Trial, device: Device, data: Prepared, on_epoch: OnEpoch) -> Result:
+def _alone(recipe: Recipe, trial: Trial, device: Device, data: Parts, on_epoch: OnEpoch) -> Result:
     kept = Kept.of(trial.notes.checkpoint, trial.directory)
     try:
         return train(recipe, data.train, data.val, data.problem, trial.cfg.seed, device, on_epoch, kept)
