@@ -81,7 +81,7 @@ def _size(space: Space) -> str:
         count = sum(1 for _ in islice(space.points(), COUNTED))
     except SweepError:
         return f"continuous ({len(space.knobs)} knobs)"
-    return f"{count:,} points" if count < COUNTED else f"more than {COUNTED:,} points"
+    return f"{count:,} point{'s' * (count != 1)}" if count < COUNTED else f"more than {COUNTED:,} points"
 
 
 def _duration(study: Study | None, remaining: int, workers: int) -> str:

@@ -22,7 +22,8 @@ from trimtab.sweep.loop import Watcher, run_trials
 from trimtab.sweep.outcome import one_line
 from trimtab.sweep.preview import preview
 from trimtab.sweep.progress import display
-from trimtab.sweep.samplers.auto import Auto, Choice, choice, settle
+from trimtab.sweep.samplers.auto import Choice, choice, settle
+from trimtab.sweep.samplers.designs import Grid
 from trimtab.sweep.samplers.sampler import refuse_misfit
 from trimtab.sweep.samplers.warm import warm_trials
 from trimtab.sweep.settings import Settings
@@ -98,6 +99,7 @@ def sweep(
     if settings.dry_run:
         study = _existing(ready)
         name = str(study.attributes.get("sampler", ready.choice.name)) if study else ready.choice.name
+        ready = _settled(ready, name)
         print(preview(ready.plan.space, name, study, ready.directory, ready.total, ready.workers, settings))
         return ready.directory
     claims = None if settings.storage is None else Claims(settings.storage, ready.name, shared=ready.shared)
@@ -120,10 +122,12 @@ def prepare(settings: Settings, arguments: Sequence[str], context: HydraContext,
             check_key(key, planned.baseline, f"hydra.sweeper.{name}")
             if key in planned.space.names:
                 raise SweepError(f"{key!r} is both a knob and hydra.sweeper.{name}")
-    total, workers = _total(settings, planned), _workers(settings)
+    settings.sampler.points(planned.space)  # a grid may refuse its space
+    workers = _workers(settings)
     directory = Path(str(master.hydra.sweep.dir))
     made = pieces(planned, plain(master.hydra.sweeper))
-    return Sweep(settings, planned, made, directory, total, workers, master, choice(settings, planned.space))
+    chosen = choice(settings, planned.space)
+    return Sweep(settings, planned, made, directory, settings.n_trials, workers, master, chosen)
 
 
 def _run(ready: Sweep, context: HydraContext, task: TaskFunction, claims: Claims | None) -> None:
@@ -227,13 +231,17 @@ def _open(ready: Sweep, claims: Claims | None) -> Journal:
 
 
 def _settled(ready: Sweep, name: str) -> Sweep:
-    """With the sampler `auto`: takes the one that was chosen when the study began, and says why."""
-    if not isinstance(ready.settings.sampler, Auto):
-        return ready
-    why = ready.choice.why if name == ready.choice.name else "it was chosen when this study began"
-    print(f"sampler {name}: {why}")
-    settings = replace(ready.settings, sampler=settle(ready.settings.sampler, name))
-    refuse_misfit(settings.sampler, ready.plan.space, len(settings.directions))
+    """With the sampler that was chosen when the study began, if it isn't the one that is set; says why."""
+    settings, sampler = ready.settings, settle(ready.settings.sampler, name)
+    if sampler is not settings.sampler:
+        why = ready.choice.why if name == ready.choice.name else "it was chosen when this study began"
+        print(f"sampler {name}: {why}")
+        refuse_misfit(sampler, ready.plan.space, len(settings.directions))
+    if isinstance(sampler, Grid):
+        given = [ready.plan.default()] if settings.baseline else []
+        inside = [point.params for point in (*given, *ready.plan.first) if point.inside]
+        sampler = replace(sampler, without=inside)
+    settings = replace(settings, sampler=sampler)
     return replace(ready, settings=settings, total=_total(settings, ready.plan))
 
 
@@ -294,8 +302,13 @@ def _total(settings: Settings, planned: Plan) -> int:
         return settings.n_trials
     largest = points + settings.before
     if settings.n_trials > largest:
-        print(f"the grid has {points} points: {largest} trials instead of {settings.n_trials}")
+        print(f"{largest} trials instead of {settings.n_trials}: the grid has {points} points{_besides(settings)}")
     return min(settings.n_trials, largest)
+
+
+def _besides(settings: Settings) -> str:
+    """What is tried besides the grid."""
+    return f", besides the {settings.before} that are tried first" if settings.before else ""
 
 
 def _workers(settings: Settings) -> int:

@@ -52,10 +52,38 @@ def test_a_point_outside_the_space_runs_and_is_not_shown_to_the_sampler(app: App
     assert trial.value == pytest.approx(0.1 + 0.5 + 77, abs=0.1)
 
 
-def test_points_to_try_first_do_not_take_from_a_grid(app: App, sweep: Sweep) -> None:
-    fixed = ["opt=adam", "opt.lr=0.1", "hydra/sweeper/sampler=grid", "hydra.sweeper.n_trials=50"]
-    sweep(objective, *fixed, first({"n": 2}))
-    assert sorted(params(t)["n"] for t in open_study(app.out).trials[2:]) == [1, 2, 3, 4]
+FINITE = ["opt=adam", "opt.lr=0.1", "hydra.sweeper.n_trials=50"]
+
+
+@pytest.mark.parametrize("sampler", ["grid", "tpe", "random", "auto"])
+def test_each_point_of_a_space_that_fits_is_tried_once(
+    app: App, sweep: Sweep, capsys: pytest.CaptureFixture[str], sampler: str
+) -> None:
+    """More trials of a point would crown the luckiest seed. The baseline has n = 3."""
+    typed = [*FINITE, f"hydra/sweeper/sampler={sampler}", first({"n": 2})]
+    sweep(objective, *typed, "hydra.sweeper.dry_run=true")
+    assert "would run 4 of 4 trials" in capsys.readouterr().out
+    sweep(objective, *typed)
+    said = capsys.readouterr().out
+    assert "4 trials instead of 50: the grid has 2 points, besides the 2 that are tried first" in said
+    assert ("sampler grid: all 4 points of the space fit into 48 trials" in said) == (sampler != "grid")
+    assert [params(t)["n"] for t in open_study(app.out).trials[:2]] == [3, 2]
+    assert sorted(params(t)["n"] for t in open_study(app.out).trials[2:]) == [1, 4]
+
+
+def test_a_study_keeps_its_sampler_when_its_budget_comes_to_hold_the_space(app: App, sweep: Sweep) -> None:
+    sweep(objective, *FINITE, "hydra.sweeper.n_trials=3")
+    begun = [params(t) for t in open_study(app.out).trials]
+    sweep(objective, *FINITE, "hydra.sweeper.n_trials=6")
+    study = open_study(app.out)
+    assert study.attributes["sampler"] == "tpe"
+    assert len(study.trials) == 6
+    assert [params(t) for t in study.trials[:3]] == begun
+
+
+def test_where_nothing_is_searched_one_trial_is_all(app: App, sweep: Sweep) -> None:
+    sweep(objective, *FINITE, "n=2")
+    assert [t.number for t in open_study(app.out).trials] == [0]
 
 
 @pytest.mark.parametrize(

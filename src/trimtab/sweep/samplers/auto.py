@@ -1,4 +1,4 @@
-"""The sampler `auto`: chooses one of the others and says why. A study keeps the choice that was made when it began."""
+"""Which sampler a study has, and why. It keeps the choice that was made when it began."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,8 +58,8 @@ class Auto:
 
 
 def settle(sampler: Sampler, name: str) -> Sampler:
-    """The sampler itself, or in place of `auto` the option that was chosen."""
-    return OPTIONS[name](sampler.seed) if isinstance(sampler, Auto) else sampler
+    """The sampler itself, or in its place the option that was chosen."""
+    return sampler if name == name_of(sampler) else OPTIONS[name](getattr(sampler, "seed", None))
 
 
 class Choice(NamedTuple):
@@ -70,13 +70,20 @@ class Choice(NamedTuple):
 
 
 def choice(settings: Settings, space: Space) -> Choice:
-    """The sampler that is set, or with `auto` the one to take."""
+    """The sampler that is set, or with `auto` the one to take; the grid where the budget is enough for all points.
+
+    Others would try some points several times and leave others out, and the best would be the luckiest seed.
+    """
+    trials, warm = settings.n_trials - settings.before, settings.warm_start is not None
     if not isinstance(settings.sampler, Auto):
-        return Choice(name_of(settings.sampler), "as set")
-    trials = settings.n_trials - settings.before
+        points = None if warm else _points(space, trials)
+        name = name_of(settings.sampler)
+        return (
+            Choice(name, "as set") if points is None or isinstance(settings.sampler, Grid) else _whole(points, trials)
+        )
     # As many as the lag: under the schedule `reproducible` the number of workers changes no trial.
     workers = settings.n_jobs if settings.schedule == "async" else settings.lag
-    return choose(space, trials, len(settings.directions), workers, warm=settings.warm_start is not None)
+    return choose(space, trials, len(settings.directions), workers, warm=warm)
 
 
 def choose(space: Space, trials: int, objectives: int, workers: int, *, warm: bool = False) -> Choice:
@@ -91,13 +98,18 @@ def choose(space: Space, trials: int, objectives: int, workers: int, *, warm: bo
     """
     points = _points(space, trials)
     if points is not None and not warm:
-        return Choice("grid", f"all {points} points of the space fit into {trials} trials")
+        return _whole(points, trials)
     if space.extend is not None:
         return Choice("tpe", "hydra.sweeper.custom_search_space adds knobs as it goes")
     if trials <= STARTUP + workers and not warm:
         name = "sobol" if find_spec("scipy") else "random"
         return Choice(name, f"{trials} trials, {workers} at once, leave too few outcomes to learn from")
     return _learning(space, trials, objectives)
+
+
+def _whole(points: int, trials: int) -> Choice:
+    what = "the only point of the space fits" if points == 1 else f"all {points} points of the space fit"
+    return Choice("grid", f"{what} into {trials} trials")
 
 
 def _learning(space: Space, trials: int, objectives: int) -> Choice:

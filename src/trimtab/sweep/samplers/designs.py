@@ -1,5 +1,6 @@
 """Samplers that need no outcomes: each point is a function of the study's seed and its index alone."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from random import Random as Shuffler
@@ -21,9 +22,11 @@ class Grid:
 
     Attributes:
         seed: in place of the study's.
+        without: points that are run anyway.
     """
 
     seed: int | None = None
+    without: Sequence[Mapping[str, Value]] = ()
     can: ClassVar[Can] = Can(learns=False, instead="random")
     _made_for: tuple[Space, int] | None = field(default=None, init=False, repr=False)
     _order: list[dict[str, Value]] = field(default_factory=list, init=False, repr=False)
@@ -36,7 +39,7 @@ class Grid:
         return Proposal.of(space, self._order[index], {})
 
     def points(self, space: Space) -> int | None:
-        """Points of the grid, those that conditions make equal counted once."""
+        """Points that it proposes, those that conditions make equal counted once."""
         return len(self._listed(space))
 
     def _listed(self, space: Space) -> list[dict[str, Value]]:
@@ -46,7 +49,7 @@ class Grid:
                 f"the grid has more than {LARGEST_GRID:,} points; take fewer values per knob, or "
                 "hydra/sweeper/sampler=random"
             )
-        return points
+        return [point for point in points if point not in self.without]
 
 
 @dataclass
