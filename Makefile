@@ -41,11 +41,11 @@ ui: setup  ## compare runs in MLflow on http://127.0.0.1:$(PORT)
 report: setup  ## write results/report/report.html from what is there
 	@python -m trimtab.stages.report $(ARGS)
 
-predict: setup  ## FILE=new.csv: predictions of the champion for new rows
-	@python -m trimtab.tools.predict $(FILE)
+predict: setup  ## FILE=new.csv: predictions of the champion for new rows; ARGS="data=csv data.path=my.csv" of another data set's
+	@python -m trimtab.tools.predict $(FILE) $(ARGS)
 
-serve: setup  ## answer raw rows over HTTP with the champion, PORT=5000
-	@python -m trimtab.tools.serve --port $(PORT)
+serve: setup  ## answer raw rows over HTTP with the champion, PORT=5000; ARGS likewise
+	@python -m trimtab.tools.serve --port $(PORT) $(ARGS)
 
 test: setup  ## the quick tests (minutes)
 	@python -m pytest -n 2 $(ARGS)

@@ -220,6 +220,13 @@ def test_a_model_that_says_nowhere_what_builds_it(project: Project) -> None:
         unpack.recipe(config.compose(overrides(["model=mine"])))
 
 
+@pytest.mark.parametrize("target", ["trimtab.models.linear.Linear", "torch.nn.Linear"])
+def test_a_model_that_is_to_be_built_before_there_are_data(project: Project, target: str) -> None:
+    (project.root / "conf" / "model" / "mine.yaml").write_text(f"_target_: {target}\n")
+    with pytest.raises(ConfigError, match=r"missing 2 required .*write `_partial_: true` into its file of conf/model"):
+        unpack.recipe(config.compose(overrides(["model=mine"])))
+
+
 @pytest.mark.parametrize("door", ["prepare", "train", "sweep", "select", "evaluate", "report"])
 def test_doors_exit_2_without_traceback(door: str, project: Project) -> None:
     done = project.python(f"trimtab.stages.{door}", "model.widht=3")

@@ -1,5 +1,6 @@
 """Overrides in the order that counts: params.yaml first, then what was typed; of equal keys the last, swept or not."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -87,6 +88,11 @@ def _in_grammar(node: yaml.Node) -> str | None:
     return str(node.value) if plain else _quoted(node.value)
 
 
+def written(key: str, value: Any) -> str:
+    """The override that sets a key to a plain value."""
+    return f"{key}={_quoted(value) if isinstance(value, str) else json.dumps(value)}"
+
+
 def _quoted(text: str) -> str:
     """Hydra unescapes quotes, and backslashes that stand before one."""
     escaped = re.sub(r"(\\*)'", r"\1\1\'", text)
@@ -103,9 +109,14 @@ def overrides(typed: Iterable[str], params: Path | None = None) -> list[Override
         ConfigError: an override cannot be parsed.
     """
     given = merged(Override(text, "the command line") for text in typed)
-    set_there = {key for o in given if o.key == "experiment" and not o.swept for key in _overlaid(o)}
+    set_there = overlaid(given)
     standing = standing_overrides(params or Paths.here().params)
     return merged([*(o for o in standing if o.key not in set_there), *given])
+
+
+def overlaid(given: Iterable[Override]) -> set[str]:
+    """Config groups and dotted keys that an experiment among these sets."""
+    return {key for o in given if o.key == "experiment" and not o.swept for key in _overlaid(o)}
 
 
 def _overlaid(experiment: Override) -> set[str]:

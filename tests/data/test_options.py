@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import DictConfig
 from PIL import Image
 
 from projects import ROOT, Project
 from trimtab import config
+from trimtab.data.generated import read_exam
 from trimtab.data.prepared import load_prepared
+from trimtab.errors import DataError
 from trimtab.overrides import overrides
 from trimtab.stages.closing import require_prepared
 from trimtab.stages.prepare import prepare
@@ -29,8 +32,6 @@ SHAPES = {
 
 def own(option: str, folder: Path) -> list[str]:
     """Data of one's own, and what to type for them."""
-    from trimtab.data.generated import read_exam
-
     path = folder / f"my {option}"
     frame = read_exam().frame
     if option == "csv":
@@ -67,6 +68,27 @@ def test_every_option_prepares(option: str, project: Project, capsys: pytest.Cap
     require_prepared(cfg)
     prepare(cfg)
     assert "prepared already" in capsys.readouterr().out
+
+
+def test_two_files_of_one_name_are_not_the_same_data(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    def of(folder: str) -> DictConfig:
+        return config.compose(overrides(["data=csv", f"data.path={folder}/exam.csv", "data.target=passes"]))
+
+    with pytest.raises(DataError, match=r"run `python -m trimtab.stages.prepare data=csv data.path=a/exam.csv data.t"):
+        require_prepared(of("a"))
+    for folder in "ab":
+        (project.root / folder).mkdir()
+        read_exam().frame.to_csv(project.root / folder / "exam.csv", index=False)
+    prepare(of("a"))
+    first = load_prepared(project.root / "results/prepare").data_hash
+    require_prepared(of("./a"))
+    with pytest.raises(DataError, match=r"data.path=a/exam.csv but the configuration says b/exam.csv; run .*=b/exam"):
+        require_prepared(of("b"))
+    capsys.readouterr()
+    prepare(of("b"))
+    assert "prepared already" not in capsys.readouterr().out
+    require_prepared(of("b"))
+    assert load_prepared(project.root / "results/prepare").data_hash == first
 
 
 def test_options_of_a_source_are_settings_of_the_data(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from trimtab.errors import ConfigError, TrackingError
 from trimtab.overrides import overrides
 from trimtab.stages import unpack
 from trimtab.stages.preflight import preflight
-from trimtab.stages.sweep import swept
+from trimtab.stages.sweep import fixed_by_experiment, swept
 from trimtab.trial.train import check
 
 
@@ -83,6 +83,39 @@ def test_what_is_wrong_with_the_study_is_said_before_what_is_wrong_with_mlflow(p
 def test_a_fixed_knob_is_not_searched(prepared: Project) -> None:
     assert "optimizer.lr" in checked()
     assert "optimizer.lr" not in checked("optimizer.lr=0.1")
+
+
+def test_what_an_experiment_sets_is_not_searched(project: Project) -> None:
+    typed = ["experiment=classic", "optimizer.momentum=0.5,0.9"]
+    given = overrides(typed)
+    fixed = fixed_by_experiment(config.compose(given), given)
+    knobs = ("optimizer.lr=0.01", "optimizer.weight_decay=0.0001", "training.batch_size=32", "model.dropout=0.5")
+    assert fixed == ["optimizer='sgd'", *knobs]
+    again = overrides([*typed, *fixed])
+    assert set(swept(config.compose(again), again)) == {"optimizer.momentum", "model.depth", "model.width"}
+    given = overrides(["optimizer.momentum=0.5,0.9"])
+    assert fixed_by_experiment(config.compose(given), given) == []
+
+
+@pytest.mark.slow
+def test_a_dry_run_refuses_what_nearly_every_trial_would_fail_by(project: Project) -> None:
+    project.stage("prepare")
+    done = project.python("trimtab.stages.sweep", "model.depth=interval(1,4)", "sweep.dry_run=true")
+    assert done.returncode == 2
+    assert "'model.depth' takes whole numbers, but the interval proposes such as model.depth=2.11" in done.stderr
+    assert "write int(interval(1, 4))" in done.stderr
+    said = project.stage("sweep", "experiment=classic", "model.depth=int(interval(1,4))", "sweep.dry_run=true").stdout
+    assert "model.depth  int   1 … 4" in said
+    assert "optimizer" not in said
+
+
+@pytest.mark.slow
+def test_a_study_typed_by_hand_tries_each_point_once(project: Project) -> None:
+    project.stage("prepare", "data=wine")
+    typed = ("--multirun", "data=wine", "training.epochs=1", "optimizer.lr=0.1,0.01", "tracking=none")
+    done = project.stage("train", *typed)
+    assert "3 of 3 trials done" in done.stdout
+    assert "RuntimeWarning" not in done.stderr
 
 
 @pytest.mark.parametrize(

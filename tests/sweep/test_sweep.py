@@ -286,6 +286,9 @@ class Broken(Told):
         ("deep.leave=1,2", "did you mean 'deep.leaf'"),
         ("+hydra.sweeper.params.deep.lef={values: '1,2'}", "no `values`|takes values"),
         ("hydra/sweeper/sampler=grid", "range\\(0.0001, 1.0, step\\)"),
+        ("hydra.sweeper.pruner=asha", "is 'asha'; with slashes hydra/sweeper/pruner=asha chooses one"),
+        ("hydra.sweeper.sampler=random", "with slashes hydra/sweeper/sampler=random chooses one"),
+        ("hydra.sweeper.executor=inline", "with slashes hydra/sweeper/executor=inline chooses one"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(app: App, sweep: Sweep, override: str, said: str) -> None:

@@ -1,4 +1,5 @@
 import logging
+import math
 import random
 import signal
 import threading
@@ -363,11 +364,27 @@ def test_predict_gives_probabilities(digits: Any) -> None:
     assert (probabilities > 0).all()
 
 
+class Wide(nn.Sequential):
+    """Somebody's, with an output too many."""
+
+    def __init__(self, shape: tuple[int, ...], outputs: int) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(math.prod(shape), outputs + 1))
+
+
+class Narrow(nn.Sequential):
+    """Somebody's, which takes another number of features."""
+
+    def __init__(self, shape: tuple[int, ...], outputs: int) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(math.prod(shape) + 1, outputs))
+
+
 def test_a_recipe_is_checked_before_anything_is_trained(digits: Any) -> None:
     changes: list[tuple[dict[str, Any], str]] = [
         ({"optimizer": partial(torch.optim.SGD, lr=0.0)}, "optimizer.lr must be above 0"),
         ({"optimizer": partial(torch.optim.SGD, lr=-1.0)}, "Invalid learning rate"),
         ({"epochs": 0}, "training.epochs must be at least 1"),
+        ({"model": Wide}, r"model \(Wide\) must make \(2, 10\) of a batch of shape \(2, 64\).*makes \(2, 11\)"),
+        ({"model": Narrow}, r"model \(Narrow\) must make \(2, 10\).*but fails: .*; mend its forward"),
     ]
     for change, fragment in changes:
         with pytest.raises(ConfigError, match=fragment):

@@ -36,11 +36,13 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """What `conf/data` says, but for the path: where a file lies changes nothing in what is prepared.
+    """What `conf/data` says.
 
     Attributes:
         source: dotted name of the reader.
         options: what the reader takes besides a path and the columns.
+        path: of the file or folder, as it was typed. It changes nothing in what is prepared, but tells two files of
+            one name apart.
         numeric: the whole list of numeric features, or None to find them; likewise `categorical`.
         shape: (channels, length) or (channels, height, width) of a row, or None for what the source knows.
         duplicates: whether rows of val and test whose features stand in an earlier part are dropped (leakage).
@@ -50,6 +52,7 @@ class Settings:
     name: str
     source: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    path: str | None = None
     target: str | None = None
     group: str | None = None
     time: str | None = None

@@ -1,13 +1,16 @@
 """What every stage has in common: is the data ready, a progress bar, and the three lines at the end."""
 
 import json
+import re
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from trimtab.errors import DataError
@@ -40,15 +43,22 @@ def require_prepared(cfg: DictConfig) -> None:
     manifest = Paths.here().manifest
     want = json.loads(json.dumps(asdict(settings(cfg))))
     if not manifest.exists():
-        raise DataError(f"no data are prepared yet; run `python -m trimtab.stages.prepare data={cfg.data.name}` first")
+        raise DataError(f"no data are prepared yet; run `python -m trimtab.stages.prepare {_typed(cfg)}` first")
     have = read_json(manifest)["settings"]
     changed = [k for k, v in want.items() if have.get(k) != v]
     if changed:
         key = changed[0]
         raise DataError(
             f"the prepared data have data.{key}={have.get(key)} but the configuration says {want[key]}; "
-            "run `python -m trimtab.stages.prepare` with the same overrides first"
+            f"run `python -m trimtab.stages.prepare {_typed(cfg)}` first"
         )
+
+
+def _typed(cfg: DictConfig) -> str:
+    """What was typed of the data, for another stage; its option where nothing was."""
+    hydra: Any = cfg.hydra if "hydra" in cfg else HydraConfig.get()
+    typed = [line for line in hydra.overrides.task if re.match(r"[+~]*data\b(?!\.hash)", line)]
+    return shlex.join(typed or [f"data={hydra.runtime.choices.data}"])
 
 
 @contextmanager

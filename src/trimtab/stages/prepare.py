@@ -1,6 +1,7 @@
 """Read, check, split and seal the data: `python -m trimtab.stages.prepare data=csv data.path=my.csv data.target=y`."""
 
 import functools
+import os
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -34,6 +35,8 @@ def settings(cfg: DictConfig) -> Settings:
     node = OmegaConf.to_container(cfg.data, resolve=True)
     assert isinstance(node, dict)
     known = {k: node[k] for k in Settings.__dataclass_fields__ if k in node}
+    if "path" in known:
+        known["path"] = os.path.normpath(known["path"])
     lists = {k: tuple(known[k]) for k in ("numeric", "categorical", "shape") if known.get(k) is not None}
     source = node["source"]
     options = {k: v for k, v in source.items() if k not in ("_target_", "_partial_", "path")}

@@ -1,5 +1,6 @@
 """The study that params.yaml names: `python -m trimtab.stages.sweep budget.trials=200`. Again: it goes on."""
 
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from trimtab import config
-from trimtab.overrides import Override, overrides
+from trimtab.overrides import Override, overlaid, overrides, written
 from trimtab.paths import Paths, atomic, read_json, write_json
 from trimtab.stages.closing import closing
 from trimtab.stages.preflight import AUTO, LIKELY, preflight, preload
@@ -39,6 +40,8 @@ def study(argv: Sequence[str], hydra: Sequence[str] = ()) -> tuple[Path, DictCon
         return None
     given = overrides(typed)
     cfg = config.compose(given)
+    if fixed := fixed_by_experiment(cfg, given):
+        argv, given = [*argv, *fixed], overrides([*typed, *fixed])
     modules = preload(cfg)
     if modules:
         argv = [*argv, f"hydra.sweeper.executor.preload=[{','.join(modules)}]"]
@@ -51,6 +54,19 @@ def study(argv: Sequence[str], hydra: Sequence[str] = ()) -> tuple[Path, DictCon
         return Path(config.run(task, argv, hydra=hydra, multirun=True, app=app)), cfg
 
 
+def fixed_by_experiment(cfg: DictConfig, given: Sequence[Override]) -> list[str]:
+    """Overrides of the knobs that an experiment sets: like those that are typed, they are not searched.
+
+    Args:
+        cfg: the baseline's configuration.
+        given: the overrides.
+    """
+    from trimtab.sweep.space.compose import held
+
+    typed, there = {o.key for o in given}, overlaid(given)
+    return [written(key, held(cfg, key)) for key in map(str, cfg.search.knobs) if key in there and key not in typed]
+
+
 def swept(cfg: DictConfig, given: Sequence[Override]) -> dict[str, str]:
     """What the study searches: each knob and its values as they are written."""
     typed = {o.key: o.text for o in given}
@@ -60,15 +76,16 @@ def swept(cfg: DictConfig, given: Sequence[Override]) -> dict[str, str]:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the study and exports what the next stages need."""
+    argv = sys.argv[1:] if argv is None else argv
     with config.user_errors():
-        done = study(sys.argv[1:] if argv is None else argv)
+        done = study(argv)
         if done is None:
             return
         directory, cfg = done
         if cfg.sweep.dry_run:
             print(_estimate(cfg))
         else:
-            _say(export(directory, cfg))
+            _say(export(directory, cfg), argv)
 
 
 def export(directory: Path, cfg: DictConfig) -> dict[str, Any]:
@@ -156,7 +173,7 @@ def _point(trial: Any) -> dict[str, Any] | None:
     return None if trial is None else {"number": trial.number, "value": trial.value}
 
 
-def _say(facts: dict[str, Any]) -> None:
+def _say(facts: dict[str, Any], typed: Sequence[str]) -> None:
     best, baseline, counts = facts["best"], facts["baseline"], facts["counts"]
     against = f"; baseline {baseline['value']:.4g}" if baseline and baseline["value"] is not None else ""
     folds = f" of {facts['folds']} folds" if facts["folds"] > 1 else ""
@@ -166,7 +183,17 @@ def _say(facts: dict[str, Any]) -> None:
         f"best {facts['metric']} {best['value']:.4g} in trial {best['number']}{against} "
         f"({sum(counts.values())} trials{folds}{failed})",
         Paths.here().stage("sweep") / "trials.csv",
-        "`dvc repro` (or `make repro`) confirms, tests and explains; `make ui` compares the runs",
+        f"{_next(typed)}; `make ui` compares the runs",
+    )
+
+
+def _next(typed: Sequence[str]) -> str:
+    """What confirms this study: the pipeline reads params.yaml, and knows nothing of what was typed."""
+    if not typed:
+        return "`dvc repro` (or `make repro`) confirms, tests and explains"
+    return (
+        f"`python -m trimtab.stages.select {shlex.join(typed)}` confirms, `evaluate` and `report` with the same "
+        "test and explain; with what you typed in params.yaml `dvc repro` does all of it"
     )
 
 

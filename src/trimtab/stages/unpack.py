@@ -43,6 +43,10 @@ def recipe(cfg: DictConfig) -> "Recipe":
     )
 
 
+LATER = ("model", "optimizer")
+"""What a trial gives more than its settings: shapes, parameters. Their options are `_partial_`."""
+
+
 def built(group: str, node: dict[str, Any]) -> Any:
     """The object that a node with `_target_` describes, as Hydra's `instantiate` builds it.
 
@@ -66,7 +70,11 @@ def built(group: str, node: dict[str, Any]) -> Any:
         if isinstance(e.__cause__, TrimtabError):
             raise e.__cause__ from e
         said = " ".join(str(e).split())
-        raise ConfigError(f"{group}._target_={target} cannot be built: {said}; mend conf/{group} or {group}.*") from e
+        forgotten = group in LATER and not node.get("_partial_") and "required positional argument" in said
+        remedy = (
+            f"write `_partial_: true` into its file of conf/{group}" if forgotten else f"mend conf/{group} or {group}.*"
+        )
+        raise ConfigError(f"{group}._target_={target} cannot be built: {said}; {remedy}") from e
 
 
 def device(cfg: DictConfig) -> "Device":

@@ -26,6 +26,9 @@ OURS: Mapping[str, Any] = {
 }
 """Samplers of Optuna's that one of ours stands for."""
 
+GROUPS = ("sampler", "pruner", "executor")
+"""What has options of its own in conf/hydra/sweeper or beside the plugin."""
+
 
 def settings(nodes: Mapping[str, Any]) -> Settings:
     """The settings of a sweep.
@@ -38,6 +41,11 @@ def settings(nodes: Mapping[str, Any]) -> Settings:
 
 def _built(name: str, node: Any) -> Any:
     if not OmegaConf.is_config(node):
+        if name in GROUPS and isinstance(node, str):
+            raise SweepError(
+                f"hydra.sweeper.{name} holds the settings of an option, but is {node!r}; with slashes "
+                f"hydra/sweeper/{name}={node} chooses one"
+            )
         return node
     try:
         return _sampler(plain(node)) if name == "sampler" else instantiate(node)

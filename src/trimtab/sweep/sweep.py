@@ -308,7 +308,8 @@ def _total(settings: Settings, planned: Plan) -> int:
 
 def _besides(settings: Settings) -> str:
     """What is tried besides the grid."""
-    return f", besides the {settings.before} that are tried first" if settings.before else ""
+    first = "the one that is" if settings.before == 1 else f"the {settings.before} that are"
+    return f", besides {first} tried first" if settings.before else ""
 
 
 def _workers(settings: Settings) -> int:

@@ -150,7 +150,8 @@ def load_champion(settings: Settings, name: str) -> Any:
                 return mlflow.pyfunc.load_model(champion_uri(name))
         except MlflowException as e:
             raise TrackingError(
-                f"MLflow has no model '{name}' with the alias 'champion' yet; `dvc repro` makes one ({e.message})"
+                f"MLflow has no model '{name}' with the alias 'champion' yet; `dvc repro` makes one of the data "
+                f"that params.yaml names; data=… names others ({e.message})"
             ) from e
 
 

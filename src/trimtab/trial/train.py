@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from trimtab.data.arrays import Arrays, Problem
+from trimtab.errors import ConfigError, first_line
 from trimtab.trial import seeds
 from trimtab.trial.augmentation import Augmentation
 from trimtab.trial.batch_size import with_batch_size
@@ -125,7 +126,7 @@ def check(recipe: Recipe, problem: Problem, device: Device = _HERE) -> bool:
         Whether its optimizer, schedule and regularisation apply: not to a LightningModule, which brings its own.
 
     Raises:
-        ConfigError: a setting is out of its range.
+        ConfigError: a setting is out of its range, or the network does not make of rows what it should.
     """
     check_recipe(recipe, problem)
     check_device(device)
@@ -133,9 +134,27 @@ def check(recipe: Recipe, problem: Problem, device: Device = _HERE) -> bool:
     ours = not isinstance(model, pl.LightningModule)
     if ours:
         built_optimizer(recipe, model, LR_ROWS)
+        _check_outputs(model, problem)
     with session(1, device):
         pass  # the Trainer knows whether accelerator and precision are to be had
     return ours
+
+
+def _check_outputs(model: nn.Module, problem: Problem) -> None:
+    """Two rows through a network that somebody else may have written."""
+    given, wanted = (2, *problem.shape), (2, problem.outputs)
+    name = f"model ({type(model).__name__})"
+    try:
+        made = outputs_of(model, torch.zeros(given))
+    except Exception as e:
+        raise ConfigError(
+            f"{name} must make {wanted} of a batch of shape {given}, but fails: {first_line(e)}; mend its forward"
+        ) from e
+    if tuple(made.shape) != wanted:
+        raise ConfigError(
+            f"{name} must make {wanted} of a batch of shape {given}, one output per class or the one value, but makes "
+            f"{tuple(made.shape)}; give its last layer `outputs` units"
+        )
 
 
 def _check(recipe: Recipe, problem: Problem, device: Device, train: Arrays, val: Arrays | None = None) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString, Transformer
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from optuna.distributions import FloatDistribution
 
 from trimtab.errors import SweepError
 from trimtab.sweep.space.compose import Composer, held, names
@@ -105,6 +106,7 @@ def plan(
         for knob in space.knobs:
             if not composer.options(knob.key) and _exists(knob, chosen, composer):
                 _check_key(knob, present, overrides)
+                _check_kind(knob, cfg, [*wishes.fixed, *completed(needed, overrides)], composer)
     first = tuple(_first(given, space, wishes.fixed, needed, composer) for given in try_first)
     if custom_search_space is not None:
         keys = [line.partition("=")[0].lstrip("+~") for line in wishes.fixed]
@@ -249,8 +251,25 @@ def _check_key(knob: Knob, present: Collection[str], overrides: Sequence[str]) -
     if knob.key not in present:
         raise SweepError(
             f"{knob.origin} sweeps {knob.key!r}, which the configuration {where}does not have"
-            f"{nearest(knob.key, present)}{_remedy(knob, overrides)}"
+            f"{nearest(knob.key, [name for name in present if not name.endswith(f'.{knob.key}')])}"
+            f"{_remedy(knob, overrides)}"
         )
+
+
+def _check_kind(knob: Knob, cfg: DictConfig, overrides: Sequence[str], composer: Composer) -> None:
+    """Refuses an interval of numbers where the configuration takes whole ones: nearly every trial would fail."""
+    known = OmegaConf.select(cfg, knob.key)
+    if not isinstance(knob.distribution, FloatDistribution) or not isinstance(known, int):
+        return
+    proposed = knob.override(knob.at(0.37))
+    try:
+        composer.compose([*overrides, proposed])
+    except (HydraException, OmegaConfBaseException) as e:
+        low, high = (f"{end:g}" for end in (knob.distribution.low, knob.distribution.high))
+        raise SweepError(
+            f"{knob.origin}: {knob.key!r} takes whole numbers, but the interval proposes such as {proposed}; write "
+            f"int(interval({low}, {high})), in which both ends are included"
+        ) from e
 
 
 def _remedy(knob: Knob, overrides: Sequence[str]) -> str:
