@@ -102,7 +102,8 @@ def test_command_line_wins_over_params(project: Project) -> None:
 @pytest.mark.parametrize(
     ("typed", "fragments"),
     [
-        (["model=mpl"], ["model=mpl", "command line", "no option 'mpl'", "did you mean 'mlp'"]),
+        (["model=mpl"], ["model=mpl", "command line", "no option 'mpl'", "did you mean 'mlp'? There are: cnn,"]),
+        (["data=r2"], ["conf/data has no option 'r2'; there are: breast_cancer, csv,"]),
         (["model.widht=3"], ["model.widht", "no key", "did you mean 'model.width'"]),
         (["model.depth=deep"], ["model.depth=deep", "could not be converted to Integer"]),
         (["training.epochs=1.5"], ["training.epochs=1.5", "Integer"]),
