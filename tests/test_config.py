@@ -40,6 +40,8 @@ def texts(written: str, tmp_path: Path) -> list[str]:
         ("set: {optimizer: {lr: null}}", []),
         ("set: {data: {path: 'my file, v2.csv'}}", ["data.path='my file, v2.csv'"]),
         ('set: {data: {path: "it\'s.csv"}}', ["data.path='it\\'s.csv'"]),
+        ("set: {data: {target: Größe}}", ["data.target='Größe'"]),
+        ("set: {data: {numeric: [größe, alter]}}", ["data.numeric=['größe',alter]"]),
         ("set: {optimizer: {betas: [0.8, 0.99]}}", ["optimizer.betas=[0.8,0.99]"]),
         ("sweep: {dry_run: true}", ["sweep.dry_run=true"]),
         ("hydra/sweeper/sampler: random", ["hydra/sweeper/sampler=random"]),
@@ -102,7 +104,8 @@ def test_command_line_wins_over_params(project: Project) -> None:
 @pytest.mark.parametrize(
     ("typed", "fragments"),
     [
-        (["model=mpl"], ["model=mpl", "command line", "no option 'mpl'", "did you mean 'mlp'"]),
+        (["model=mpl"], ["model=mpl", "command line", "no option 'mpl'", "did you mean 'mlp'? There are: cnn,"]),
+        (["data=r2"], ["conf/data has no option 'r2'; there are: breast_cancer, csv,"]),
         (["model.widht=3"], ["model.widht", "no key", "did you mean 'model.width'"]),
         (["model.depth=deep"], ["model.depth=deep", "could not be converted to Integer"]),
         (["training.epochs=1.5"], ["training.epochs=1.5", "Integer"]),
@@ -125,6 +128,31 @@ def test_bad_overrides_name_the_culprit(typed: list[str], fragments: list[str], 
     with pytest.raises(ConfigError) as error:
         config.compose(overrides(typed))
     assert all(fragment in str(error.value) for fragment in fragments), str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "quoted"),
+    [
+        ("data.path=../data/Größe.csv", "data.path='../data/Größe.csv'"),
+        ("data.target=Größe in cm", "data.target='Größe in cm'"),
+        ("data.numeric=[alter, größe]", "data.numeric=[alter, 'größe']"),
+        ("data.target=choice(größe,y)", "data.target=choice('größe',y)"),
+        ("data.path=a&b.csv", "data.path='a&b.csv'"),
+    ],
+)
+def test_text_that_needs_quotes_is_shown_in_quotes(typed: str, quoted: str, project: Project) -> None:
+    with pytest.raises(ConfigError) as error:
+        overrides([typed])
+    assert f"cannot read '{typed}' (the command line)" in str(error.value)
+    assert f'type "{quoted}"' in str(error.value)
+    assert overrides([quoted])
+
+
+@pytest.mark.parametrize("typed", ["data.größe=3", "data.path='a.csv", "data.numeric=[a,b", "größe"])
+def test_no_quotes_are_shown_where_they_do_not_help(typed: str, project: Project) -> None:
+    with pytest.raises(ConfigError, match="cannot read") as error:
+        overrides([typed])
+    assert "quotes" not in str(error.value)
 
 
 def test_errors_of_params_name_the_line(project: Project) -> None:

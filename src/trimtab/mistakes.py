@@ -92,7 +92,8 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean '{close[0]}'?" if close else ""
-    return hint + (f" There are: {', '.join(known)}." if 0 < len(known) <= FEW else "")
+    among = f"{' There' if close else '; there'} are: {', '.join(known)}"
+    return hint + (among if 0 < len(known) <= FEW else "")
 
 
 def _options(group: str) -> list[str]:

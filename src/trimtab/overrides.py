@@ -17,7 +17,8 @@ from omegaconf import DictConfig
 from trimtab.errors import ConfigError, first_line
 from trimtab.paths import Paths
 
-_WORD = re.compile(r"[\w/+-]+(\.\d+)?([eE][+-]?\d+)?")
+_WORD = re.compile(r"[\w/+-]+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+_PART = re.compile(r"[^\[\](){},'\"]+")  # of a value: what stands between the grammar's own signs
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,33 @@ def merged(written: Iterable[Override]) -> list[Override]:
         try:
             key = override.key
         except HydraException as e:
-            raise ConfigError(f"cannot read '{override.text}' ({override.origin}): {first_line(e)}") from e
+            said = f"cannot read '{override.text}' ({override.origin}): {first_line(e)}"
+            raise ConfigError(said + _way_out(override)) from e
         last.pop(key, None)
         last[key] = override
     return list(last.values())
+
+
+def _way_out(override: Override) -> str:
+    """What to type instead, where quotes are all that is missing: bare text knows ASCII and a few signs."""
+    key, _, value = override.text.partition("=")
+    mended = f"{key}={_PART.sub(lambda part: _legible(part[0]), value)}"
+    if not _is_legible(mended):
+        return ""
+    return (
+        f'; such text needs quotes that reach Hydra: type "{mended}" with both kinds of quotes, '
+        "or write it under `set:` in params.yaml, where it needs none"
+    )
+
+
+def _legible(part: str) -> str:
+    bare = part.strip()
+    return part if _is_legible(f"key={bare}") else part.replace(bare, _quoted(bare))
+
+
+def _is_legible(text: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(text)
+    except HydraException:
+        return False
+    return True

@@ -141,6 +141,12 @@ BAD_CSV: dict[str, tuple[str | bytes, dict[str, Any], list[str]]] = {
         {},
         ["'town' holds dates", "data.time"],
     ),
+    "dates of another format as feature": (
+        csv(town=[f"{i + 1}.10.2020" for i in range(30)]),
+        {},
+        ["'town' holds dates", "data.time", "written as 2024-03-31", "data.categorical"],
+    ),
+    "target dates of another format": (csv(sick=["10/31/2020"] * 30), {}, ["data.target", "'sick'", "dates"]),
     "fractions beyond one": (csv(), {"train": 0.8}, ["sum to 1", "train=0.8", "data.split"]),
     "fraction of zero": (csv(), {"train": 0.8, "val": 0.0}, ["positive", "val=0"]),
     "weights for a quantity": (

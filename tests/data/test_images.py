@@ -96,6 +96,15 @@ def test_what_is_no_image_is_left_out_and_counted(photos: Path) -> None:
     assert [str(d) for d in read(photos).dropped] == ["1 row dropped: no image by the name of the file"]
 
 
+def test_another_target_than_the_folder_is_refused_before_an_image_is_read(photos: Path) -> None:
+    for same in (None, "class"):
+        assert read(photos, target=same).target == "class"
+    with pytest.raises(DataError) as caught:
+        read(written(photos, b"text"), target="foo")
+    assert "'class', the folder that an image lies in, but data.target is 'foo'" in str(caught.value)
+    assert "pixel" not in str(caught.value)
+
+
 def only(photos: Path, name: str) -> Path:
     for path in (photos / name).rglob("*.png"):
         path.unlink()

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from omegaconf import DictConfig
 from PIL import Image
@@ -89,6 +90,22 @@ def test_two_files_of_one_name_are_not_the_same_data(project: Project, capsys: p
     assert "prepared already" not in capsys.readouterr().out
     require_prepared(of("b"))
     assert load_prepared(project.root / "results/prepare").data_hash == first
+
+
+def test_prepare_says_which_column_names_the_rows(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    typed = own("csv", project.root)
+    (file,) = project.root.glob("my csv")
+    frame = pd.read_csv(file)
+    frame.assign(id=range(len(frame)), name=[f"n{i}" for i in range(len(frame))]).to_csv(file, index=False)
+    prepare(config.compose(overrides(["data=csv", *typed])))
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in said[1:3]] == [
+        "column 'id' seems to number the rows",
+        "column 'name' seems to name the rows",
+    ]
+    kept = ",".join(frame.drop(columns="passes"))
+    prepare(config.compose(overrides(["data=csv", *typed, f"data.numeric=[{kept}]", "data.categorical=[]"])))
+    assert "seems to" not in capsys.readouterr().out
 
 
 def test_options_of_a_source_are_settings_of_the_data(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
 from trimtab.data.preprocessing import MOST_CATEGORIES, Preprocessing
+from trimtab.data.unfamiliar import unfamiliar
 from trimtab.errors import DataError
 
 ROWS = pd.DataFrame(
@@ -87,12 +88,54 @@ def test_a_column_without_values_in_training_is_zero() -> None:
         ({"Age": 1, "member": 1, "town": "Ulm"}, ["'age' is not there; did you mean 'Age'?"]),
         ({"age": "old", "member": 1, "town": "Ulm"}, ["'age' must hold numbers", "row 0", "'old'"]),
         ({"age": float("inf"), "member": 1, "town": "Ulm"}, ["'age'", "finite", "row 0"]),
+        ({"age": 1, "member": 1, "town": {"a": 1}}, ["'town' holds {'a': 1} in row 0", "plain values"]),
+        ({"age": [1], "member": 1, "town": "Ulm"}, ["'age' holds [1] in row 0", "plain values"]),
     ],
 )
 def test_rows_that_cannot_be_served(row: dict[str, object], fragments: list[str]) -> None:
     with pytest.raises(DataError) as caught:
         fitted().features(pd.DataFrame([row]))
     assert [f for f in fragments if f not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, None),
+        ({"town": ["Rom", "Ulm", "Rom", "Oslo"]}, "'town': 3 of 4 values never seen in training ('Rom', 'Oslo')"),
+        ({"age": [None, "", 3, 4]}, "'age': 2 of 4 values missing, filled in with 2, the training median"),
+        ({"town": ["Ulm", None, "", "Bonn"]}, "'town': 2 of 4 values missing, taken as a category of their own"),
+        (
+            {"town": ["Rom"] * 3 + [None], "member": [None] * 4},
+            "'town': 3 of 4 values never seen in training ('Rom'); "
+            "'member': 4 of 4 values missing, filled in with 1, the training median; "
+            "'town': 1 of 4 values missing, taken as a category of their own",
+        ),
+    ],
+)
+def test_what_new_rows_have_that_training_did_not(changes: dict[str, object], said: str | None) -> None:
+    rows = ROWS.assign(age=1, town="Ulm").assign(**changes)
+    assert unfamiliar(fitted(), rows) == ([said] if said else [])
+
+
+def test_a_gap_where_training_had_none_is_said_to_be_one() -> None:
+    (said,) = unfamiliar(fitted(ROWS.ffill()), ROWS)
+    assert said.endswith("'town': 1 of 4 values missing, as none was in training")
+
+
+def test_of_many_columns_a_few_are_named() -> None:
+    rows = pd.DataFrame(np.ones((4, 30))).rename(columns=str).assign(y=[0, 1] * 2)
+    preprocessing = fitted(rows, numeric=[*map(str, range(30))], categorical=[])
+    (said,) = unfamiliar(preprocessing, rows * np.nan)
+    assert said.count("missing") == 10
+    assert said.endswith("… and in 20 more columns")
+
+
+def test_rare_categories_have_been_seen() -> None:
+    rows = pd.DataFrame(
+        {"town": [f"t{i}" for i in range(MOST_CATEGORIES + 9)] * 2, "y": [0, 1] * (MOST_CATEGORIES + 9)}
+    )
+    assert unfamiliar(fitted(rows, numeric=[], categorical=["town"]), rows) == []
 
 
 def test_refitted_is_fitted_on_other_rows() -> None:

@@ -7,8 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from trimtab.data import columns
 from trimtab.data.checks import check
 from trimtab.data.files import read_rows
+from trimtab.data.generated import read_exam
 from trimtab.data.sources import (
     read_breast_cancer,
     read_csv,
@@ -114,6 +116,65 @@ def test_the_index_of_a_frame_is_no_feature(folder: Path, wine: pd.DataFrame) ->
 def test_types_of_parquet(column: pa.Array, kind: str, folder: Path) -> None:
     pq.write_table(pa.table({"a": column, "y": [0, 1] * 15}), folder / "t.parquet")
     assert getattr(read_parquet(folder / "t.parquet", target="y"), kind) == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["2020-10-31", None], "date"),
+        (["2020-10-31T14:30:00Z"], "date"),
+        (["31.10.2020", "1.2.2021"], "date"),
+        (["10/31/2020", "02/01/2021"], "date"),
+        ([" 31.10.20", "01.02.21 "], "date"),
+        (["31.10.2020, 14:30", "1.2.2021 2:30 PM"], "date"),
+        (["31 Oct 2020"], "date"),
+        (["October 31, 2020"], "date"),
+        (["31.10.2020", "10/31/2020"], "text"),
+        (["31.10.2020", "later"], "text"),
+        (["31.13.2020"], "text"),
+        (["1.2.10", "1.3.11"], "text"),
+        (["192.168.0.1"], "text"),
+        (["14:30"], "text"),
+    ],
+)
+def test_what_counts_as_dates(values: list[str | None], kind: str) -> None:
+    assert columns.kind(pd.Series(values, dtype="str")) == kind
+
+
+NAME = "seems to name the rows, {} of {} values differ"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([f"customer {i}" for i in range(40)], NAME.format(40, 40)),
+        ([f"customer {min(i, 36)}" for i in range(40)], NAME.format(37, 40)),
+        ([f"customer {min(i, 33)}" for i in range(40)], None),
+        ([f"customer {i}" if i % 2 else None for i in range(60)], NAME.format(30, 30)),
+        ([f"customer {i}" for i in range(20)], None),
+        (range(100, 140), "seems to number the rows, 100 to 139 without repeats"),
+        ([i for i in range(43) if i not in (5, 9, 30)], "seems to number the rows, 0 to 42"),
+        ([i * 1.0 for i in range(40)], None),
+        ([i / 7 for i in range(40)], None),
+        ([i * i for i in range(40)], None),
+        ([*range(39), 38], None),
+        (range(20), None),
+        ([True, False] * 20, None),
+    ],
+)
+def test_columns_that_name_the_rows_are_remarked_on(values: Any, said: str | None, folder: Path) -> None:
+    order = np.random.default_rng(0).permutation(len(values))
+    frame = pd.DataFrame({"a": values, "b": 1.5, "y": [i % 2 for i in range(len(values))]}).iloc[order]
+    frame.to_parquet(folder / "t.parquet", index=False)
+    remarks = read_parquet(folder / "t.parquet", target="y").remarks
+    assert len(remarks) == (said is not None)
+    assert all(f"column 'a' {said}" in remark and "to leave it out" in remark for remark in remarks)
+    assert read_parquet(folder / "t.parquet", target="y", numeric=["b"], categorical=["a"]).remarks == ()
+
+
+@pytest.mark.parametrize("read", [read_breast_cancer, read_diabetes, read_digits, read_exam, read_wine])
+def test_nothing_is_remarked_on_in_tables_that_are_in_order(read: Any) -> None:
+    assert read().remarks == ()
 
 
 @pytest.mark.parametrize(

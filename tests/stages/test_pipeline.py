@@ -187,6 +187,7 @@ def predictions_agree(project: Project, port: int) -> None:
     rows.to_csv(project.root / "new.csv", index=False)
     done = project.python("trimtab.tools.predict", "new.csv")
     assert done.returncode == 0, done.stderr
+    assert "'ward': 1 of 6 values never seen in training ('a ward that training never saw')" in done.stdout
     predicted = pd.read_csv(project.root / "results/predict/new.csv")
     assert set(predicted["prediction"]) <= {"malignant", "benign"}
     body = json.dumps({"dataframe_split": json.loads(rows.to_json(orient="split", index=False))}).encode()

@@ -19,7 +19,14 @@ Kind = Literal["number", "text", "date"]
 LARGEST = 1e30  # squares of larger numbers, and sums of them, leave the range of the networks' float32
 FEW_VALUES = 20  # up to so many different values numbers may be mere names
 MOSTLY = 0.9  # of the values: from here on a text column is taken for numbers gone wrong
+NEARLY_ALL = 0.9  # of the values differ: from here on a text column seems to name its rows
 _ISO_DATE = r"\d{4}-\d\d-\d\d([T ].*)?"
+_DATES = (
+    *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d"),
+    *("%d.%m.%y", "%d/%m/%y", "%m/%d/%y"),
+    *("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y"),
+)
+_TIME_OF_DAY = r"[ ,T]+\d{1,2}:\d\d.*$"
 _WORDS = {
     **dict.fromkeys(("", "na", "n/a", "nan", "null", "none"), math.nan),
     "true": 1.0,
@@ -68,13 +75,27 @@ def plain(column: pd.Series) -> pd.Series:
 
 
 def kind(column: pd.Series) -> Kind:
-    """What a plain column holds; text that is ISO dates throughout counts as dates."""
+    """What a plain column holds; text that is dates throughout, of one format, counts as dates."""
     if types.is_numeric_dtype(column.dtype):
         return "number"
     if types.is_datetime64_any_dtype(column.dtype):
         return "date"
+    known = column.dropna().drop_duplicates().str.strip()
+    return "date" if len(known) and _is_dates(known) else "text"
+
+
+def names_rows(column: pd.Series) -> bool:
+    """Whether a plain column seems to tell rows apart and nothing else: an identifier, or a number for each row.
+
+    Text does if nine values in ten differ, integers if all differ and leave few gaps; other numbers and columns of few
+    values never do.
+    """
     known = column.dropna()
-    return "date" if len(known) and bool(known.str.fullmatch(_ISO_DATE).all()) else "text"
+    if len(known) <= FEW_VALUES or types.is_float_dtype(known.dtype) or types.is_bool_dtype(known.dtype):
+        return False
+    if types.is_integer_dtype(known.dtype):
+        return known.is_unique and len(known) >= NEARLY_ALL * (int(known.max()) - int(known.min()) + 1)
+    return known.nunique() >= NEARLY_ALL * len(known)
 
 
 def refuse_almost_numbers(column: pd.Series) -> None:
@@ -151,6 +172,19 @@ def as_times(column: pd.Series) -> pd.Series:
             f"{place(column, wrong)} holds {column[wrong].iloc[0]!r}; rewrite the column"
         )
     return times
+
+
+def _is_dates(known: pd.Series) -> bool:
+    if known.str.fullmatch(_ISO_DATE).all():
+        return True
+    days = known.str.replace(_TIME_OF_DAY, "", regex=True)
+    return any(_are_written(days.head(), form) and _are_written(days, form) for form in _DATES)
+
+
+def _are_written(days: pd.Series, form: str) -> bool:
+    if "%y" in form and (days.str.len() != len("31.10.20")).any():  # 1.2.10 is rather a version
+        return False
+    return bool(pd.to_datetime(days, format=form, errors="coerce").notna().all())
 
 
 def _unboxed(column: pd.Series) -> pd.Series:

@@ -99,6 +99,7 @@ class Summary:
         classes: empty for regression.
         dropped: one line per reason.
         imputed: values filled in, all columns and parts together.
+        remarks: one line per feature that may be none.
     """
 
     rows: tuple[int, int, int]
@@ -109,6 +110,7 @@ class Summary:
     dropped: tuple[str, ...]
     imputed: int
     data_hash: str
+    remarks: tuple[str, ...]
 
 
 def prepare(read: Reader, settings: Settings, out: Path, source_path: Path | None = None) -> Summary:

@@ -18,7 +18,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 from trimtab.data.arrays import Arrays, Problem, Task
 from trimtab.data.checks import Missing, refuse_missing
-from trimtab.data.columns import as_numbers, as_text, listed, suggestion
+from trimtab.data.columns import as_numbers, as_text, listed, place, suggestion
 from trimtab.errors import DataError
 
 MISSING = "missing"  # the category of categorical values that are not there
@@ -99,7 +99,7 @@ class Preprocessing:
         """Raw rows → (rows, *shape); further columns are ignored, whole JSON rows are understood.
 
         Raises:
-            DataError: a column is not there, holds text for a number, or a value is missing that may not be.
+            DataError: a column is not there, holds structures or text for numbers, or lacks a value that it may not.
         """
         columns = [*self.numeric, *self.categorical]
         if absent := [name for name in columns if name not in frame.columns]:
@@ -108,6 +108,7 @@ class Preprocessing:
                 f"rows need the columns that the model was trained on, but {listed(absent)} is not there"
                 f"{suggestion(absent[0], there)} the rows have {listed(there)}"
             )
+        _refuse_structures(frame[columns])
         raw = _columns(frame, self.numeric, self.categorical)
         if self.missing == "refuse":
             refuse_missing(raw)
@@ -115,6 +116,22 @@ class Preprocessing:
             return np.empty((0, *self.problem.shape), np.float32)
         inputs = self.transformer.transform(_filled(raw, self.categorical))
         return np.asarray(inputs, dtype=np.float32).reshape(-1, *self.problem.shape)
+
+    @property
+    def categories(self) -> dict[str, frozenset[str]]:
+        """What training saw in each categorical column; `MISSING` is among it where a value was not there."""
+        if not self.categorical:  # the encoder of no columns is not fitted
+            return {}
+        seen = self.transformer.named_transformers_["categorical"].categories_
+        return dict(zip(self.categorical, map(frozenset, seen), strict=True))
+
+    @property
+    def medians(self) -> dict[str, float]:
+        """What stands for a missing value in each numeric column; 0 where training had no value at all."""
+        if not self.numeric:
+            return {}
+        found = self.transformer.named_transformers_["numeric"][0].statistics_
+        return dict(zip(self.numeric, np.nan_to_num(found).tolist(), strict=True))
 
     def arrays(self, frame: pd.DataFrame) -> Arrays:
         """Features and target of raw rows.
@@ -175,6 +192,20 @@ class Preprocessing:
                 f"the classes are {listed(self.labels)}"
             )
         return numbers.to_numpy(np.int64)
+
+
+def _refuse_structures(frame: pd.DataFrame) -> None:
+    """Lists and objects, which JSON can send, would pass as text."""
+    for name, column in frame.items():
+        if types.is_object_dtype(column.dtype) and (nested := column.map(_is_structure)).any():
+            raise DataError(
+                f"a value must be a number, a text, true, false or null, but {name!r} holds {column[nested].iloc[0]!r} "
+                f"in {place(column, nested)}; give plain values"
+            )
+
+
+def _is_structure(value: object) -> bool:
+    return isinstance(value, dict | list)
 
 
 def _columns(frame: pd.DataFrame, numeric: Sequence[str], categorical: Sequence[str]) -> pd.DataFrame:

@@ -48,6 +48,7 @@ def write_parts(parts: Parts, table: Table, settings: Settings, folder: Path, or
         dropped=tuple(map(str, table.dropped + parts.dropped)),
         imputed=sum(_gaps(parts, table).values()),
         data_hash=_data_hash(train, val, settings, preprocessing, folder / "preprocessing.joblib"),
+        remarks=table.remarks,
     )
     write_json(folder / "manifest.json", _manifest(parts, table, settings, preprocessing, summary))
     seal(folder, parts.test, None if parts.groups is None else parts.groups[2], origin)

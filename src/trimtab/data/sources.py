@@ -9,6 +9,7 @@ from trimtab.data.files import readable
 from trimtab.data.images import CLASS, read_class_folders
 from trimtab.data.parquet_file import read_parquet_frame
 from trimtab.data.table import Table, Task, make_table
+from trimtab.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +92,15 @@ def read_image_folder(path: str | Path, *, size: Sequence[int], channels: int, *
         size: height and width that every image is brought to.
         channels: 1 for grey, 3 for colour.
         columns: as for every reader.
+
+    Raises:
+        DataError: another target is named: the other columns are pixels.
     """
+    if (target := columns.get("target") or CLASS) != CLASS:
+        raise DataError(
+            f"the target of a folder of images is {CLASS!r}, the folder that an image lies in, but data.target is "
+            f"{target!r}; leave it out, or set data.target={CLASS}"
+        )
     frame, dropped = read_class_folders(Path(path), size, channels)
     shape = (channels, *size)
     return make_table(frame, **with_defaults(columns, target=CLASS, shape=shape), dropped=dropped)

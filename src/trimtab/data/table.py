@@ -8,7 +8,17 @@ import pandas as pd
 from pandas.api import types
 
 from trimtab.data.arrays import Task as Task
-from trimtab.data.columns import as_numbers, as_text, as_times, kind, listed, plain, refuse_almost_numbers, suggestion
+from trimtab.data.columns import (
+    as_numbers,
+    as_text,
+    as_times,
+    kind,
+    listed,
+    names_rows,
+    plain,
+    refuse_almost_numbers,
+    suggestion,
+)
 from trimtab.errors import DataError
 
 MOST_CLASSES = 20  # integers with more distinct values are a quantity
@@ -43,6 +53,7 @@ class Table:
             have no neighbours.
         held_out: a boolean column, true in the rows that the source itself keeps for the test; None leaves the choice
             to the split.
+        remarks: about features that were found and may be none.
     """
 
     frame: pd.DataFrame
@@ -55,6 +66,7 @@ class Table:
     dropped: tuple[Dropped, ...] = ()
     shape: tuple[int, ...] | None = None
     held_out: str | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -88,13 +100,17 @@ def make_table(
     frame = pd.DataFrame({name: plain(frame[name]) for name in columns}, index=frame.index)
     taken = {target, group, time, held_out, *(numeric or ()), *(categorical or ())}
     kinds = {name: kind(frame[name]) for name in columns if name not in taken}
+    found: list[str] = []
     if numeric is None:
         numeric = [name for name in kinds if kinds[name] == "number"]
+        found += numeric if shape is None else []
     if categorical is None:
         _refuse_dates([name for name in kinds if kinds[name] == "date"])
         categorical = [name for name in kinds if kinds[name] == "text"]
         for name in categorical:
             refuse_almost_numbers(frame[name])
+        found += categorical
+    remarks = tuple(_remark(frame[name]) for name in found if names_rows(frame[name]))
     task = task or find_task(frame[target])
     for name in numeric:
         if not types.is_numeric_dtype(frame[name].dtype):
@@ -110,7 +126,8 @@ def make_table(
     if shape is not None:
         _check_shape(shape, numeric, categorical)
     grid = None if shape is None else tuple(shape)
-    return Table(frame, target, tuple(numeric), tuple(categorical), group, time, task, dropped, grid, held_out)
+    features = (tuple(numeric), tuple(categorical))
+    return Table(frame, target, *features, group, time, task, dropped, grid, held_out, remarks)
 
 
 def find_task(target: pd.Series) -> Task:
@@ -190,6 +207,21 @@ def _check_shape(shape: Sequence[int], numeric: Sequence[str], categorical: Sequ
 def _refuse_dates(names: list[str]) -> None:
     if names:
         raise DataError(
-            f"features must be numbers or text, but {listed(names)} holds dates; name it in data.time to split "
-            "by it, turn it into numbers (year, month, …), or name the features in data.numeric and data.categorical"
+            f"features must be numbers or text, but {listed(names)} holds dates; name it in data.time to split by it "
+            "(there dates are written as 2024-03-31), turn it into numbers (year, month, …), or name the features in "
+            "data.numeric and data.categorical"
         )
+
+
+def _remark(column: pd.Series) -> str:
+    """What to say of a feature that `names_rows`."""
+    known = column.dropna()
+    if types.is_numeric_dtype(column.dtype):
+        return (
+            f"column {column.name!r} seems to number the rows, {known.min()} to {known.max()} without repeats, but is "
+            "used as a feature; to leave it out, name the other numeric columns in data.numeric"
+        )
+    return (
+        f"column {column.name!r} seems to name the rows, {known.nunique()} of {len(known)} values differ, but is used "
+        "as a feature; to leave it out, name the other text columns in data.categorical ([] if there are none)"
+    )

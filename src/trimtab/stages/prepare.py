@@ -49,7 +49,7 @@ def _found(name: str, summary: Summary) -> list[str]:
     shape = f" ({' x '.join(map(str, summary.shape))})" if len(summary.shape) > 1 else ""
     rows = f"{train} training, {val} validation, {test} sealed test rows"
     imputed = [f"{summary.imputed} missing values imputed from the training part"] if summary.imputed else []
-    return [f"{name}: {what}, {summary.features} features{shape}; {rows}", *summary.dropped, *imputed]
+    return [f"{name}: {what}, {summary.features} features{shape}; {rows}", *summary.remarks, *summary.dropped, *imputed]
 
 
 if __name__ == "__main__":

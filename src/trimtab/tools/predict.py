@@ -8,6 +8,7 @@ import pandas as pd
 from trimtab import config
 from trimtab.data.files import read_rows
 from trimtab.data.images import IMAGE
+from trimtab.data.unfamiliar import unfamiliar
 from trimtab.overrides import overrides
 from trimtab.paths import Paths, atomic
 from trimtab.stages import unpack
@@ -32,7 +33,9 @@ def main(argv: list[str] | None = None) -> None:
         out = args.out or Paths.here().results / "predict" / f"{args.file.stem}.csv"
         with atomic(out) as temporary:
             answers.to_csv(temporary, index=False)
-        closing(f"{len(answers)} rows predicted by '{cfg.data.name}' @champion", out, "`make serve` answers over HTTP")
+        found = [f"{len(answers)} rows predicted by '{cfg.data.name}' @champion"]
+        found += unfamiliar(champion.preprocessing, rows)
+        closing(found, out, "`make serve` answers over HTTP")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, Schema
 
 from trimtab.data.preprocessing import Preprocessing
-from trimtab.errors import TrackingError
+from trimtab.errors import DataError, TrackingError
 from trimtab.tracking.runs import Experiment, Settings, reaching
 from trimtab.trial.train import predict
 
@@ -60,8 +60,11 @@ class Champion(PythonModel):
         return self.preprocessing.decode(predict(self.network, x, self.preprocessing.problem))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
-        """Called by MLflow."""
-        return self.answer(model_input)
+        """Called by MLflow, whose server answers 400 with the text of such an error, and hides that of any other."""
+        try:
+            return self.answer(model_input)
+        except DataError as e:
+            raise MlflowException.invalid_parameter_value(str(e)) from e
 
 
 @dataclass(frozen=True)
