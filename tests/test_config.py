@@ -109,6 +109,11 @@ def test_command_line_wins_over_params(project: Project) -> None:
         (["model.widht=3"], ["model.widht", "no key", "did you mean 'model.width'"]),
         (["model.depth=deep"], ["model.depth=deep", "could not be converted to Integer"]),
         (["training.epochs=1.5"], ["training.epochs=1.5", "Integer"]),
+        (
+            ["optimizer.momentum=0.9"],
+            ["no key 'optimizer.momentum'; there is one with optimizer=sgd, which must be set"],
+        ),
+        (["model.blocks=2"], ["no key 'model.blocks'; there is one with model=cnn, which must be set, too"]),
         (["modle=mlp"], ["modle=mlp", "did you mean 'model"]),
         (["data=csv"], ["data.path", "needs one"]),
         (["optimizer.lr="], ["optimizer.lr"]),

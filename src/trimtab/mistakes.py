@@ -39,13 +39,22 @@ def explained(error: Exception, fixed: Sequence[Override], composed: Callable[[l
         try:
             cfg = composed([*good, override.text])
         except WRONG as e:
-            return ConfigError(_of_override(override, e, cfg))
+            return ConfigError(_of_override(override, e, cfg, lambda choice: composed([*good, choice])))
         good.append(override.text)
     return ConfigError(" ".join(str(error).split()))
 
 
-def _of_override(override: Override, error: Exception, cfg: DictConfig) -> str:
-    """What is wrong with the one that `cfg` was composed without."""
+def _of_override(
+    override: Override, error: Exception, cfg: DictConfig, with_choice: Callable[[str], DictConfig]
+) -> str:
+    """What is wrong with the one that `cfg` was composed without.
+
+    Args:
+        override: the wrong one.
+        error: of composing with it.
+        cfg: what is composed without it.
+        with_choice: the same with another option.
+    """
     said = f"'{override.text}' ({override.origin})"
     value, options = str(override.parsed.value()), _options(override.key)
     if value in options:
@@ -54,9 +63,33 @@ def _of_override(override: Override, error: Exception, cfg: DictConfig) -> str:
         return f"{said}: conf/{override.key} has no option '{value}'{_nearest(value, options)}"
     known = {*(path for path, _ in leaves(cfg)), *(str(key) for key in cfg if key != "hydra")}
     known = {path for path in known if not path.startswith("search.")}
-    if override.key not in known and OmegaConf.select(cfg, override.key, throw_on_missing=False) is None:
-        return f"{said}: the configuration has no key '{override.key}'{_nearest(override.key, known)}"
+    if override.key not in known and not _has(cfg, override.key):
+        unknown = f"{said}: the configuration has no key '{override.key}'"
+        if choices := [
+            choice for choice in _choices(override.key, cfg) if _has_with(with_choice, choice, override.key)
+        ]:
+            return f"{unknown}; there is one with {' or '.join(choices)}, which must be set, too"
+        return unknown + _nearest(override.key, known)
     return f"{said}: {first_line(error.__cause__ or error)}"
+
+
+def _choices(key: str, cfg: DictConfig) -> list[str]:
+    """Overrides by other options of the group that a key is in."""
+    group = key.partition(".")[0]
+    chosen = cfg.hydra.runtime.choices.get(group)
+    return [f"{group}={option}" for option in _options(group) if option != chosen] if "." in key else []
+
+
+def _has(cfg: DictConfig, key: str) -> bool:
+    return OmegaConf.select(cfg, key, throw_on_missing=False) is not None
+
+
+def _has_with(composed: Callable[[str], DictConfig], choice: str, key: str) -> bool:
+    """Whether a key is there under another option; one that can't be composed has none."""
+    try:
+        return _has(composed(choice), key)
+    except WRONG:
+        return False
 
 
 def _of_files(error: Exception) -> str:
