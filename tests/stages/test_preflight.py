@@ -118,6 +118,16 @@ def test_a_study_typed_by_hand_tries_each_point_once(project: Project) -> None:
     assert "RuntimeWarning" not in done.stderr
 
 
+@pytest.mark.slow
+def test_a_sweep_says_why_trials_failed_and_how_to_go_on(project: Project) -> None:
+    project.stage("prepare", "data=wine")
+    typed = ("data=wine", "training.epochs=1", "tracking=none", "budget.trials=8")
+    said = project.stage("sweep", *typed, "model.dropout=0.1,2.5").stdout
+    assert "failed by: model.dropout must be at least 0 and below 1 but is 2.5 (all: `make status`)" in said
+    assert f"`python -m trimtab.stages.select {' '.join(typed)}` confirms" in said
+    assert "champion" in project.stage("select", *typed, "select.candidates=1", "select.seeds=1").stdout
+
+
 @pytest.mark.parametrize(
     ("typed", "fragment"),
     [

@@ -3,9 +3,10 @@
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
@@ -180,19 +181,31 @@ def _say(facts: dict[str, Any], typed: Sequence[str]) -> None:
     words = {"PRUNED": "pruned", "FAIL": "failed"}
     failed = "".join(f", {counts[state]} {word}" for state, word in words.items() if state in counts)
     closing(
-        f"best {facts['metric']} {best['value']:.4g} in trial {best['number']}{against} "
-        f"({sum(counts.values())} trials{folds}{failed})",
+        [
+            f"best {facts['metric']} {best['value']:.4g} in trial {best['number']}{against} "
+            f"({sum(counts.values())} trials{folds}{failed})",
+            *_failures(facts["failures"]),
+        ],
         Paths.here().stage("sweep") / "trials.csv",
         f"{_next(typed)}; `make ui` compares the runs",
     )
+
+
+def _failures(reasons: Mapping[str, int]) -> list[str]:
+    """The most frequent reason that trials failed by, if any did."""
+    if not reasons:
+        return []
+    reason, count = next(iter(reasons.items()))
+    return [f"{count} failed by: {shorten(reason, 200, placeholder=' …')} (all: `make status`)"]
 
 
 def _next(typed: Sequence[str]) -> str:
     """What confirms this study: the pipeline reads params.yaml, and knows nothing of what was typed."""
     if not typed:
         return "`dvc repro` (or `make repro`) confirms, tests and explains"
+    fixed = [text for text in typed if not Override(text, "").swept]  # the others are the study's knobs
     return (
-        f"`python -m trimtab.stages.select {shlex.join(typed)}` confirms, `evaluate` and `report` with the same "
+        f"`python -m trimtab.stages.select {shlex.join(fixed)}` confirms, `evaluate` and `report` with the same "
         "test and explain; with what you typed in params.yaml `dvc repro` does all of it"
     )
 
