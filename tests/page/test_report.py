@@ -138,6 +138,19 @@ def test_verdict(build: Build, sample: Sample, tone: str, headline: str) -> None
     assert [line.recipe for line in said.lines] == ["default", "classic", "logistic", "boosting"]
 
 
+@pytest.mark.parametrize(
+    ("seeds", "validation", "section"),
+    [
+        (1, r"\(on one fresh seed\)\. That score", "chosen by its value on one fresh seed;"),
+        (3, r"\(standard deviation \S+ over 3 fresh seeds\)\. That score", "chosen by its mean over 3 fresh seeds;"),
+    ],
+)
+def test_one_seed_shows_no_spread(build: Build, tmp_path: Path, seeds: int, validation: str, section: str) -> None:
+    folder = build(replace(Sample(), seeds=seeds))
+    assert re.search(validation, verdict(read_results(folder)).notes[-1])
+    assert section in _page(folder, tmp_path / "report.html")
+
+
 def test_a_winning_baseline_opens_the_first_paragraph(build: Build, tmp_path: Path) -> None:
     page = _page(build(Sample().with_quality(boosting=1.6)), tmp_path / "report.html")
     lead = re.search(r'<p class="lead">(.*?)</p>', page)

@@ -26,6 +26,7 @@ from trimtab.figures.table import Knob, Study, Value
 from trimtab.page.results import Evaluation, Results, read_results, setting
 from trimtab.page.verdict import verdict
 from trimtab.paths import write_text
+from trimtab.selection.choose import seeds_in_words
 
 BEST_TRIALS = 10
 CURVES = 5
@@ -97,6 +98,7 @@ def render(results: Results) -> str:
         better=style.better,
         direction=style.metric_direction,
         listed_classes=LISTED_CLASSES,
+        seeds_in_words=seeds_in_words,
         commands=_commands(results),
         plotlyjs=Markup(get_plotlyjs()),  # the library itself: no text of the user's
     )

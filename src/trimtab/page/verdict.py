@@ -7,6 +7,7 @@ from trimtab.figures.forest import RECIPES, Standing, standing
 from trimtab.figures.style import NAMES, number, score
 from trimtab.page.results import Evaluation, Results
 from trimtab.selection.bootstrap import Interval
+from trimtab.selection.choose import seeds_in_words
 
 Tone = Literal["good", "bad", "open", "sealed"]
 WORDS: dict[Standing, str] = {
@@ -152,11 +153,12 @@ def _by_objective(results: Results, evaluation: Evaluation, metric: str) -> tupl
 
 
 def _validation(results: Results) -> str:
-    champion, folds = results.selection.champion.candidate, results.study.folds
-    on = f", each the mean of {folds}-fold cross-validation" if folds > 1 else ""
+    champion = results.selection.champion.candidate
+    seeds = seeds_in_words(len(champion.values), results.study.folds)
+    several = len(champion.values) > 1
+    over = f"standard deviation {number(champion.std, 2)} over {seeds}" if several else f"on {seeds}"
     return (
-        f"In validation it reached {results.study.metric} {number(champion.mean)} "
-        f"(standard deviation {number(champion.std, 2)} over {len(champion.values)} fresh seeds{on}). "
+        f"In validation it reached {results.study.metric} {number(champion.mean)} ({over}). "
         "That score helped to choose it, so it flatters: don't quote it."
     )
 
