@@ -44,7 +44,7 @@ class Sample:
 
     Attributes:
         keep: trials beyond this number fail.
-        quality: how well each recipe does on the test, relative to the champion.
+        quality: how well each recipe does on the test, relative to the champion; a constant is added to them.
     """
 
     task: str = "classification"
@@ -267,6 +267,7 @@ def _classified(sample: Sample) -> tuple[pd.DataFrame, dict[str, Any]]:
         logits = 3.2 * quality * (targets[:, None] == np.arange(len(classes)))
         logits = logits + common + 0.5 * rng.normal(size=common.shape)
         outputs[name] = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    outputs["constant"] = np.full((360, len(classes)), 1 / len(classes))
     table = pd.DataFrame({"target": classes[targets]})
     for name, output in outputs.items():
         table[f"{name}/prediction"] = classes[output.argmax(axis=1)]
@@ -293,6 +294,7 @@ def _regressed(sample: Sample) -> tuple[pd.DataFrame, dict[str, Any]]:
         names.get(name, name): targets + 0.3 / quality * (common + 0.4 * rng.normal(size=360))
         for name, quality in sample.quality
     }
+    outputs["constant"] = np.zeros(360)
     table = pd.DataFrame({"target": 200 + 80 * targets})
     for name, output in outputs.items():
         table[f"{name}/prediction"] = 200 + 80 * output
