@@ -13,6 +13,7 @@ import pandas as pd
 from sklearn.datasets import load_breast_cancer, load_diabetes
 
 from benchmarks.projects import python, throwaway_project
+from trimtab.selection.standing import headline_metric
 
 
 def tables(root: Path) -> dict[str, list[str]]:
@@ -43,7 +44,7 @@ def main() -> None:
 
 
 def show(name: str, found: dict[str, Any]) -> None:
-    metric = "accuracy" if "accuracy" in found["scores"]["champion"] else "r2"
+    metric = headline_metric(found["metric"], found["scores"]["champion"])
     print(f"{name}: {found['champion']}, {found['rows']} test rows")
     rows = []
     for recipe, scores in found["scores"].items():

@@ -44,7 +44,7 @@ class Sample:
 
     Attributes:
         keep: trials beyond this number fail.
-        quality: how well each recipe does on the test, relative to the champion.
+        quality: how well each recipe does on the test, relative to the champion; a constant is added to them.
     """
 
     task: str = "classification"
@@ -64,6 +64,7 @@ class Sample:
         ("boosting", 0.97),
     )
     look: int = 1
+    seeds: int = 3
 
     def with_quality(self, **quality: float) -> "Sample":
         """Another outcome of the test."""
@@ -198,11 +199,13 @@ def _select(folder: Path, study: optuna.Study, best: list[optuna.trial.FrozenTri
     rng = np.random.default_rng(5)
     baseline = _value(study.trials[0])
     candidates = [
-        _candidate(f"trial {t.number}", t.number, _value(t), [f"{k}={v}" for k, v in t.params.items()], rng)
+        _candidate(
+            f"trial {t.number}", t.number, _value(t), [f"{k}={v}" for k, v in t.params.items()], sample.seeds, rng
+        )
         for t in best
     ]
-    candidates.append(_candidate("default", None, baseline, [], rng))
-    candidates.append(_candidate("classic", None, baseline * 1.3, ["optimizer=sgd"], rng))
+    candidates.append(_candidate("default", None, baseline, [], sample.seeds, rng))
+    candidates.append(_candidate("classic", None, baseline * 1.3, ["optimizer=sgd"], sample.seeds, rng))
     write_json(
         folder / "champion.json",
         {
@@ -210,7 +213,7 @@ def _select(folder: Path, study: optuna.Study, best: list[optuna.trial.FrozenTri
             "metric": sample.metric,
             "direction": sample.direction,
             "champion": sample.champion or candidates[0]["name"],
-            "seeds": [11, 12, 13],
+            "seeds": list(range(11, 11 + sample.seeds)),
             "candidates": candidates,
             "data": {"name": sample.name, "data_hash": "5f1d0c2ab97e"},
         },
@@ -218,9 +221,9 @@ def _select(folder: Path, study: optuna.Study, best: list[optuna.trial.FrozenTri
 
 
 def _candidate(
-    name: str, trial: int | None, value: float, overrides: list[str], rng: np.random.Generator
+    name: str, trial: int | None, value: float, overrides: list[str], seeds: int, rng: np.random.Generator
 ) -> dict[str, Any]:
-    values = [float(v) for v in value * rng.normal(1.02, 0.04, size=3)]
+    values = [float(v) for v in value * rng.normal(1.02, 0.04, size=seeds)]
     return {
         "name": name,
         "trial": trial,
@@ -228,8 +231,8 @@ def _candidate(
         "overrides": overrides,
         "values": values,
         "mean": float(np.mean(values)),
-        "std": float(np.std(values, ddof=1)),
-        "best_epochs": [17, 19, 18],
+        "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        "best_epochs": [17, 19, 18][: len(values)],
         "epochs": 18,
         "config": CONFIG,
     }
@@ -264,6 +267,7 @@ def _classified(sample: Sample) -> tuple[pd.DataFrame, dict[str, Any]]:
         logits = 3.2 * quality * (targets[:, None] == np.arange(len(classes)))
         logits = logits + common + 0.5 * rng.normal(size=common.shape)
         outputs[name] = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    outputs["constant"] = np.full((360, len(classes)), 1 / len(classes))
     table = pd.DataFrame({"target": classes[targets]})
     for name, output in outputs.items():
         table[f"{name}/prediction"] = classes[output.argmax(axis=1)]
@@ -290,6 +294,7 @@ def _regressed(sample: Sample) -> tuple[pd.DataFrame, dict[str, Any]]:
         names.get(name, name): targets + 0.3 / quality * (common + 0.4 * rng.normal(size=360))
         for name, quality in sample.quality
     }
+    outputs["constant"] = np.zeros(360)
     table = pd.DataFrame({"target": 200 + 80 * targets})
     for name, output in outputs.items():
         table[f"{name}/prediction"] = 200 + 80 * output

@@ -11,7 +11,7 @@ import pytest
 from trimtab.figures import style
 from trimtab.figures.confusion import confusion
 from trimtab.figures.curves import learning_curves
-from trimtab.figures.forest import paired_differences, scores_forest, standing
+from trimtab.figures.forest import paired_differences, scores_forest
 from trimtab.figures.history import history
 from trimtab.figures.importance import importance_bars, importances
 from trimtab.figures.parallel import ABSENT, coordinates, parallel_coordinates
@@ -150,21 +150,6 @@ def test_forest_intervals_are_those_of_metrics_json(sample: Path, part: str) -> 
         assert trace.x[0] == found["value"]
         assert trace.x[0] + trace.error_x.array[0] == pytest.approx(found["high"])
         assert trace.x[0] - trace.error_x.arrayminus[0] == pytest.approx(found["low"])
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "metric", "expected"),
-    [
-        (0.1, 0.2, "accuracy", "better"),
-        (-0.2, -0.1, "accuracy", "worse"),
-        (0.1, 0.2, "loss", "worse"),
-        (-0.2, -0.1, "mae", "better"),
-        (-0.1, 0.1, "r2", "undecided"),
-        (0.0, 0.2, "f1", "undecided"),
-    ],
-)
-def test_standing(low: float, high: float, metric: str, expected: str) -> None:
-    assert standing(Interval((low + high) / 2, low, high), metric) == expected
 
 
 def test_a_note_stands_on_the_figure_itself() -> None:

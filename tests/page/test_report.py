@@ -16,7 +16,7 @@ from trimtab.errors import TrimtabError
 from trimtab.figures.table import Study
 from trimtab.page import write_report
 from trimtab.page.results import read_results
-from trimtab.page.verdict import headline_metric, verdict
+from trimtab.page.verdict import verdict
 from trimtab.paths import read_json, write_json
 from trimtab.selection.bootstrap import Interval
 
@@ -135,7 +135,64 @@ def test_before_the_test_there_is_no_score(build: Build, tmp_path: Path, note: s
 def test_verdict(build: Build, sample: Sample, tone: str, headline: str) -> None:
     said = verdict(read_results(build(sample)))
     assert (said.tone, said.headline, said.metric) == (tone, headline, "accuracy")
-    assert [line.recipe for line in said.lines] == ["default", "classic", "logistic", "boosting"]
+    assert [line.recipe for line in said.lines] == ["default", "classic", "logistic", "boosting", "constant"]
+
+
+@pytest.mark.parametrize(
+    ("sample", "headline", "lead"),
+    [
+        (
+            Sample().with_quality(champion=0.01, classic=0.01),
+            r"The champion is no better than always answering the same: accuracy 0\.1\d+ against 0\.1667",
+            r"By accuracy nothing speaks for the network: a constant, the class shares of the training rows, cannot be "
+            r"told apart from it\. The default, logistic regression and gradient boosting beat the network\. On 360",
+        ),
+        (
+            REGRESSION.with_quality(champion=0.01),
+            r"The champion is clearly worse than always answering the same: R² −\S+ against −0\.0\d+",
+            r"By R² nothing speaks for the network: a constant, the mean of the training rows, does clearly better\. "
+            r"The default, the classic untuned start, ridge regression and gradient boosting beat the network\. On 360",
+        ),
+    ],
+    ids=["no better", "worse"],
+)
+def test_a_champion_that_does_not_beat_a_constant_is_no_win(
+    build: Build, tmp_path: Path, sample: Sample, headline: str, lead: str
+) -> None:
+    said = verdict(read_results(build(sample)))
+    assert said.tone == "bad"
+    assert re.fullmatch(headline, said.headline), said.headline
+    assert re.match(lead, said.lead), said.lead
+    page = _page(build(sample), tmp_path / "report.html")
+    assert f'<section class="verdict bad" id="verdict">\n<h2>{said.headline}</h2>' in page
+
+
+def test_the_constant_stands_in_the_table_and_says_what_it_is(build: Build, tmp_path: Path) -> None:
+    page = _page(build(REGRESSION), tmp_path / "report.html")
+    assert '<th scope="row">constant answer</th>' in page
+    assert "The constant answer looks at no feature: it is the mean of the same rows." in page
+    assert "constant answer" in json.dumps(_figures(page)["figure-differences"])
+
+
+def test_results_from_before_the_constant_still_have_a_verdict(build: Build) -> None:
+    results = read_results(build(Sample().with_quality(boosting=0.5)))
+    assert results.evaluation is not None
+    differences = {name: found for name, found in results.evaluation.differences.items() if name != "constant"}
+    said = verdict(replace(results, evaluation=replace(results.evaluation, differences=differences)))
+    assert said.headline == "The champion beats every baseline"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "validation", "section"),
+    [
+        (1, r"\(on one fresh seed\)\. That score", "chosen by its value on one fresh seed;"),
+        (3, r"\(standard deviation \S+ over 3 fresh seeds\)\. That score", "chosen by its mean over 3 fresh seeds;"),
+    ],
+)
+def test_one_seed_shows_no_spread(build: Build, tmp_path: Path, seeds: int, validation: str, section: str) -> None:
+    folder = build(replace(Sample(), seeds=seeds))
+    assert re.search(validation, verdict(read_results(folder)).notes[-1])
+    assert section in _page(folder, tmp_path / "report.html")
 
 
 def test_a_winning_baseline_opens_the_first_paragraph(build: Build, tmp_path: Path) -> None:
@@ -213,21 +270,6 @@ def test_a_default_that_nothing_beats_is_not_compared_with_itself(build: Build, 
     assert "the default configuration itself" in said.lead
     assert "The sweep found nothing better than the default configuration." in said.notes
     assert "default" not in [line.recipe for line in said.lines]
-
-
-@pytest.mark.parametrize(
-    ("objective", "task", "known", "expected"),
-    [
-        ("val/loss", "classification", ["loss", "accuracy"], "accuracy"),
-        ("val/f1", "classification", ["loss", "accuracy", "f1"], "f1"),
-        ("val/loss", "regression", ["loss", "mae", "r2"], "r2"),
-        ("val/mae", "regression", ["loss", "mae", "r2"], "mae"),
-        ("val/auroc", "classification", ["loss", "accuracy"], "accuracy"),
-        ("val/r2", "regression", ["loss"], "loss"),
-    ],
-)
-def test_headline_metric(objective: str, task: str, known: list[str], expected: str) -> None:
-    assert headline_metric(objective, task, dict.fromkeys(known, Interval(0, 0, 0))) == expected
 
 
 def test_champions_knobs_stand_beside_the_defaults(build: Build, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from trimtab.errors import SweepError
-from trimtab.selection.choose import Candidate, Direction, best_trials, champion, median_epoch
+from trimtab.selection.choose import Candidate, Direction, best_trials, champion, median_epoch, seeds_in_words
 
 NAN, INF = math.nan, math.inf
 
@@ -54,11 +54,24 @@ def test_no_champion_names_who_failed() -> None:
         champion([_candidate("trial 3", 3, NAN)], "minimize")
 
 
-@pytest.mark.parametrize(("values", "std"), [((2.0,), 0.0), ((1.0, 3.0), math.sqrt(2))])
+@pytest.mark.parametrize(("values", "std"), [((2.0,), NAN), ((1.0, 3.0), math.sqrt(2))])
 def test_mean_and_spread(values: tuple[float, ...], std: float) -> None:
     candidate = _candidate("a", 1, *values)
     assert candidate.mean == 2.0
-    assert candidate.std == pytest.approx(std)
+    assert candidate.std == pytest.approx(std, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "folds", "said"),
+    [
+        (1, 1, "one fresh seed"),
+        (3, 1, "3 fresh seeds"),
+        (1, 5, "one fresh seed of 5 folds"),
+        (3, 5, "3 fresh seeds of 5 folds each"),
+    ],
+)
+def test_seeds_in_words(seeds: int, folds: int, said: str) -> None:
+    assert seeds_in_words(seeds, folds) == said
 
 
 @pytest.mark.parametrize(("epochs", "median"), [([5], 5), ([9, 1, 4], 4), ([4, 8], 4), ([1, 2, 8, 9], 2)])

@@ -256,8 +256,8 @@ def test_the_whole_pipeline_on_folds(project: Project) -> None:
     assert metrics["sealed"] is False
     page = (project.root / "results/report/report.html").read_text()
     for said in (
-        "fresh seeds, each the mean of 3-fold cross-validation",
-        "2 fresh seeds on 3 folds each",
+        "over 2 fresh seeds of 3 folds each)",
+        "chosen by its mean over 2 fresh seeds of 3 folds each;",
         "as the mean over 3 folds (one seed each)",
         "validated on 3 folds of the first two together",
         "curves of the first fold",

@@ -141,7 +141,7 @@ def repro(project: Project) -> None:
     assert first["look"] == {"number": 1, "verdict": "first"}
     scores = first["scores"]
     assert isinstance(scores, dict)
-    assert set(scores) == {"champion", "default", "classic", "logistic", "boosting"}
+    assert set(scores) == {"champion", "default", "classic", "logistic", "boosting", "constant"}
     assert scores["champion"]["accuracy"]["low"] <= scores["champion"]["accuracy"]["value"]
     assert (project.root / "results/report/report.html").stat().st_size > 1_000_000
     before = project.files("results")

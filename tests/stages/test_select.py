@@ -1,13 +1,16 @@
 """Who goes into confirmation, and as what."""
 
+import math
 from pathlib import Path
 
 import pytest
 
 from projects import Project
+from trimtab import config
 from trimtab.errors import ConfigError
 from trimtab.overrides import overrides
-from trimtab.stages.select import _entrants, fresh_seeds, read_trials
+from trimtab.selection.choose import Candidate
+from trimtab.stages.select import Entrant, _entrants, _row, _say, fresh_seeds, read_trials
 
 HEADER = (
     "number,state,value,epochs,seed,params.model.width,params.optimizer,params.optimizer.lr,params.optimizer.momentum"
@@ -75,3 +78,28 @@ def test_without_a_baseline_the_default_still_competes(project: Project, table: 
 def test_seeds_are_fresh_common_and_follow_the_study(project: Project) -> None:
     assert fresh_seeds(0, 3) == fresh_seeds(0, 5)[:3]
     assert not set(fresh_seeds(0, 5)) & set(fresh_seeds(1, 5))
+
+
+@pytest.mark.parametrize(
+    ("values", "default", "folds", "said"),
+    [
+        ((0.1,), (0.2,), 1, "0.1 over one fresh seed (default: 0.2)"),
+        ((0.1,), (0.2,), 5, "0.1 over one fresh seed of 5 folds (default: 0.2)"),
+        ((0.1, 0.3), (0.2, 0.2), 1, "0.2 ± 0.14 over 2 fresh seeds (default: 0.2 ± 0)"),
+        ((0.1, 0.3), (0.2, math.nan), 5, "0.2 ± 0.14 over 2 fresh seeds of 5 folds each (default: failed)"),
+    ],
+)
+def test_one_seed_shows_no_spread(
+    values: tuple[float, ...],
+    default: tuple[float, ...],
+    folds: int,
+    said: str,
+    project: Project,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cfg = config.compose(overrides([]))
+    candidates = [Candidate("trial 6", 6, True, values), Candidate("default", 0, True, default)]
+    rows = [_row(Entrant(c.name, c.trial, True, (), cfg), c, [3]) for c in candidates]
+    facts = {"champion": "trial 6", "metric": "val/loss", "seeds": list(values), "folds": folds, "candidates": rows}
+    _say(facts, project.root / "champion.json")
+    assert capsys.readouterr().out.startswith(f"champion: trial 6, val/loss {said}\n")

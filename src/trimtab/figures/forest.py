@@ -1,12 +1,12 @@
 """The test result: every recipe's score, and its difference to the champion, with intervals."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import plotly.graph_objects as go
 
 from trimtab.figures import style
 from trimtab.selection.bootstrap import Interval
+from trimtab.selection.standing import CONSTANT, metric_direction, standing
 
 Scores = Mapping[str, Mapping[str, Interval]]
 RECIPES = {
@@ -16,16 +16,8 @@ RECIPES = {
     "logistic": "logistic regression",
     "ridge": "ridge regression",
     "boosting": "gradient boosting",
+    CONSTANT: "constant answer",
 }
-Standing = Literal["better", "worse", "undecided"]
-
-
-def standing(difference: Interval, metric: str) -> Standing:
-    """How the champion stands: decided only if the paired interval excludes 0."""
-    if difference.low <= 0 <= difference.high:
-        return "undecided"
-    good = difference.low > 0
-    return "better" if good == (style.metric_direction(metric) == "maximize") else "worse"
 
 
 def scores_forest(scores: Scores, metrics: Sequence[str], note: str = "") -> go.Figure:
@@ -40,7 +32,7 @@ def scores_forest(scores: Scores, metrics: Sequence[str], note: str = "") -> go.
             colour = style.BLUE if name == "champion" else style.MUTED
             if metric in found:
                 _interval(panel, name, row, found[metric], colour, big=name == "champion")
-        panel.x(title={"text": style.better(style.metric_direction(metric))})
+        panel.x(title={"text": style.better(metric_direction(metric))})
     return drawn
 
 
@@ -62,7 +54,7 @@ def paired_differences(differences: Scores, metrics: Sequence[str], note: str = 
             if metric in found:
                 colour = colours[standing(found[metric], metric)]
                 _interval(panel, name, row, found[metric], colour, big=False)
-        up = style.metric_direction(metric) == "maximize"
+        up = metric_direction(metric) == "maximize"
         panel.x(title={"text": "champion better →" if up else "← champion better"})
     return drawn
 

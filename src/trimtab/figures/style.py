@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 from trimtab.paths import atomic
 from trimtab.selection.bootstrap import Floats
 from trimtab.selection.choose import Direction
+from trimtab.selection.standing import LOWER_IS_BETTER
 
 INK, MUTED, GRID = "#1f2933", "#616e7c", "#e4e7eb"
 BLUE, SKY, ORANGE, VERMILLION = "#0072B2", "#56B4E9", "#E69F00", "#D55E00"
@@ -22,7 +23,6 @@ GREEN, PURPLE, GREY = "#009E73", "#CC79A7", "#9aa5b1"
 BY_NUMBER = "Cividis"
 BLUES = [[0.0, "#ffffff"], [0.02, "#eef5fa"], [0.5, "#6fb1d9"], [1.0, "#00527f"]]
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-LOWER_IS_BETTER = frozenset({"loss", "mae"})
 NAMES = {  # in the order of tables and panels
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -161,11 +161,6 @@ def setting(value: object) -> str:
 def better(direction: Direction) -> str:
     """Which way is good, for axis titles."""
     return "lower is better" if direction == "minimize" else "higher is better"
-
-
-def metric_direction(metric: str) -> Direction:
-    """Which way a metric of the test is good."""
-    return "minimize" if metric in LOWER_IS_BETTER else "maximize"
 
 
 def figure(height: int, **layout: object) -> go.Figure:

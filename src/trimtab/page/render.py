@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 from trimtab.figures import style
 from trimtab.figures.confusion import confusion
 from trimtab.figures.curves import learning_curves
-from trimtab.figures.forest import RECIPES, paired_differences, scores_forest, standing
+from trimtab.figures.forest import RECIPES, paired_differences, scores_forest
 from trimtab.figures.history import history
 from trimtab.figures.importance import importance_bars, importances
 from trimtab.figures.parallel import parallel_coordinates
@@ -26,6 +26,8 @@ from trimtab.figures.table import Knob, Study, Value
 from trimtab.page.results import Evaluation, Results, read_results, setting
 from trimtab.page.verdict import verdict
 from trimtab.paths import write_text
+from trimtab.selection.choose import seeds_in_words
+from trimtab.selection.standing import CONSTANT, metric_direction, standing
 
 BEST_TRIALS = 10
 CURVES = 5
@@ -92,11 +94,13 @@ def render(results: Results) -> str:
         best=_best_rows(results.study),
         metric_names=style.NAMES,
         recipe_names=RECIPES,
+        constant=CONSTANT,
         standing=standing,
         score=style.score,
         better=style.better,
-        direction=style.metric_direction,
+        direction=metric_direction,
         listed_classes=LISTED_CLASSES,
+        seeds_in_words=seeds_in_words,
         commands=_commands(results),
         plotlyjs=Markup(get_plotlyjs()),  # the library itself: no text of the user's
     )

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from trimtab.figures.forest import RECIPES, Standing, standing
+from trimtab.figures.forest import RECIPES
 from trimtab.figures.style import NAMES, number, score
-from trimtab.page.results import Evaluation, Results
+from trimtab.page.results import Evaluation, Intervals, Results
 from trimtab.selection.bootstrap import Interval
+from trimtab.selection.choose import seeds_in_words
+from trimtab.selection.standing import ALWAYS, CONSTANT, Standing, headline_metric, reproach, standings
 
 Tone = Literal["good", "bad", "open", "sealed"]
 WORDS: dict[Standing, str] = {
@@ -34,7 +36,8 @@ class Verdict:
     """The first thing on the page.
 
     Attributes:
-        tone: good: better than every baseline; bad: one of them is better; open: neither; sealed.
+        tone: good: better than every baseline; bad: one of them is better, or a constant is as good; open: neither;
+            sealed.
         metric: the metric that decides; empty while sealed.
         lead: the first paragraph.
         lines: one per baseline.
@@ -47,17 +50,6 @@ class Verdict:
     lead: str
     lines: tuple[Line, ...]
     notes: tuple[str, ...]
-
-
-def headline_metric(objective: str, task: str, known: dict[str, Interval]) -> str:
-    """The metric that decides: the objective itself, or the readable stand-in for a loss.
-
-    Accuracy stands in for classification, R² for regression.
-    """
-    name = objective.rpartition("/")[2]
-    stand_in = "accuracy" if task == "classification" else "r2"
-    wished = (stand_in if name == "loss" else name, stand_in)
-    return next((metric for metric in wished if metric in known), next(iter(known)))
 
 
 def verdict(results: Results) -> Verdict:
@@ -77,11 +69,12 @@ def _sealed(results: Results) -> Verdict:
 
 def _tested(results: Results, evaluation: Evaluation) -> Verdict:
     scores = evaluation.scores
-    metric = headline_metric(results.study.metric, results.data.task, scores["champion"])
-    itself = {"default"} if _is_default(results) else set()
-    comparable = (n for n, found in evaluation.differences.items() if metric in found and n not in itself)
-    lines = tuple(_line(name, metric, evaluation) for name in comparable)
-    winners = [line.recipe for line in lines if line.standing == "worse"]
+    metric = headline_metric(results.study.metric, scores["champion"])
+    stands = standings(evaluation.differences, metric)
+    itself = _is_default(results)
+    if itself:
+        stands.pop("default", None)
+    lines = tuple(_line(name, stand, metric, evaluation) for name, stand in stands.items())
     reached = (
         f"On {evaluation.rows} held-out test rows the champion ({_champion(results)}) reaches "
         f"{NAMES[metric]} {_interval(scores['champion'][metric], metric)}."
@@ -94,18 +87,46 @@ def _tested(results: Results, evaluation: Evaluation) -> Verdict:
         *_by_objective(results, evaluation, metric),
         _validation(results),
     )
-    tone, headline = _headline(lines, winners)
-    return Verdict(tone, headline, metric, _warning(winners) + reached, lines, notes)
+    tone, headline = _headline(stands, metric, scores)
+    lead = (_nothing_learnt(stands, metric, results.data.task) or _warning(_winners(stands))) + reached
+    return Verdict(tone, headline, metric, lead, lines, notes)
 
 
-def _headline(lines: tuple[Line, ...], winners: list[str]) -> tuple[Tone, str]:
+def _headline(stands: dict[str, Standing], metric: str, scores: Intervals) -> tuple[Tone, str]:
+    useless = reproach(stands)
+    if useless:
+        ours, constant = (score(scores[name][metric].value, metric) for name in ("champion", CONSTANT))
+        return "bad", f"The champion is {useless}: {NAMES[metric]} {ours} against {constant}"
+    winners = _winners(stands)
     if winners:
-        verb = "beats" if len(winners) == 1 else "beat"
-        return "bad", f"{_upper(_listed(winners))} {verb} the champion"
-    undecided = [line.recipe for line in lines if line.standing == "undecided"]
+        return "bad", _beating(winners, "the champion")
+    undecided = [name for name, stand in stands.items() if stand == "undecided"]
     if undecided:
         return "open", f"The champion cannot be told apart from {_listed(undecided, 'or')}"
     return "good", "The champion beats every baseline"
+
+
+def _winners(stands: dict[str, Standing]) -> list[str]:
+    """The baselines that beat the champion; of the constant `reproach` speaks."""
+    return [name for name, stand in stands.items() if stand == "worse" and name != CONSTANT]
+
+
+def _beating(winners: list[str], whom: str) -> str:
+    return f"{_upper(_listed(winners))} {'beats' if len(winners) == 1 else 'beat'} {whom}"
+
+
+def _nothing_learnt(stands: dict[str, Standing], metric: str, task: str) -> str:
+    """What the first paragraph opens with if the champion does not clearly beat the constant."""
+    stand = stands.get(CONSTANT, "better")
+    if stand == "better":
+        return ""
+    what = "the class shares" if task == "classification" else "the mean"
+    does = "does clearly better" if stand == "worse" else "cannot be told apart from it"
+    winners = _winners(stands)
+    others = f"{_beating(winners, 'the network')}. " if winners else ""
+    return (
+        f"By {NAMES[metric]} nothing speaks for the network: a constant, {what} of the training rows, {does}. {others}"
+    )
 
 
 def _warning(winners: list[str]) -> str:
@@ -120,9 +141,8 @@ def _warning(winners: list[str]) -> str:
     )
 
 
-def _line(name: str, metric: str, evaluation: Evaluation) -> Line:
+def _line(name: str, decided: Standing, metric: str, evaluation: Evaluation) -> Line:
     difference = evaluation.differences[name][metric]
-    decided = standing(difference, metric)
     if difference == Interval(0.0, 0.0, 0.0):
         return Line(name, decided, f"It does exactly as well as {_recipe(name)} on every resample.")
     return Line(
@@ -139,12 +159,11 @@ def _by_objective(results: Results, evaluation: Evaluation, metric: str) -> tupl
     own = results.study.metric.rpartition("/")[2]
     if own == metric:
         return ()
+    by_metric = standings(evaluation.differences, metric)
     others: dict[Standing, list[str]] = {}
-    for name, found in evaluation.differences.items():
-        if own in found and metric in found:
-            decided = standing(found[own], own)
-            if decided != standing(found[metric], metric):
-                others.setdefault(decided, []).append(name)
+    for name, decided in standings(evaluation.differences, own).items():
+        if decided != by_metric.get(name, decided):
+            others.setdefault(decided, []).append(name)
     said = (f"{WORDS[decided]} {_listed(names)}" for decided, names in others.items())
     text = " and ".join(said)
     own_name = NAMES.get(own, own)
@@ -152,11 +171,12 @@ def _by_objective(results: Results, evaluation: Evaluation, metric: str) -> tupl
 
 
 def _validation(results: Results) -> str:
-    champion, folds = results.selection.champion.candidate, results.study.folds
-    on = f", each the mean of {folds}-fold cross-validation" if folds > 1 else ""
+    champion = results.selection.champion.candidate
+    seeds = seeds_in_words(len(champion.values), results.study.folds)
+    several = len(champion.values) > 1
+    over = f"standard deviation {number(champion.std, 2)} over {seeds}" if several else f"on {seeds}"
     return (
-        f"In validation it reached {results.study.metric} {number(champion.mean)} "
-        f"(standard deviation {number(champion.std, 2)} over {len(champion.values)} fresh seeds{on}). "
+        f"In validation it reached {results.study.metric} {number(champion.mean)} ({over}). "
         "That score helped to choose it, so it flatters: don't quote it."
     )
 
@@ -171,7 +191,8 @@ def _is_default(results: Results) -> bool:
 
 
 def _recipe(name: str) -> str:
-    return {"default": "the default", "classic": "the classic untuned start"}.get(name, RECIPES.get(name, name))
+    said = {"default": "the default", "classic": "the classic untuned start", CONSTANT: ALWAYS}
+    return said.get(name, RECIPES.get(name, name))
 
 
 def _listed(names: list[str], word: str = "and") -> str:

@@ -35,8 +35,15 @@ class Candidate:
 
     @property
     def std(self) -> float:
-        """Sample standard deviation over seeds (n − 1); 0 for a single seed."""
-        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else 0.0
+        """Sample standard deviation over seeds (n − 1); NaN for a single seed, which shows no spread."""
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else math.nan
+
+
+def seeds_in_words(seeds: int, folds: int = 1) -> str:
+    """What a candidate was trained on: "one fresh seed", "3 fresh seeds of 5 folds each"."""
+    said = "one fresh seed" if seeds == 1 else f"{seeds} fresh seeds"
+    each = " each" if seeds > 1 else ""
+    return f"{said} of {folds} folds{each}" if folds > 1 else said
 
 
 def completed(trials: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
+from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch import nn
@@ -15,6 +16,7 @@ from trimtab.data.arrays import Arrays, Problem
 from trimtab.errors import Diverged
 from trimtab.selection.bootstrap import Comparison, classification, regression
 from trimtab.selection.bootstrap import compare as bootstrapped
+from trimtab.selection.standing import CONSTANT
 from trimtab.stages import unpack
 from trimtab.stages.closing import progress
 from trimtab.stages.evaluate import CHAMPION
@@ -44,14 +46,22 @@ def refits(choice: Mapping[str, Any], known: Arrays, problem: Problem, seed: int
 
 
 def references(known: Arrays, problem: Problem) -> dict[str, Any]:
-    """scikit-learn's linear model and histogram gradient boosting with their defaults."""
+    """scikit-learn's linear model and histogram gradient boosting with their defaults, and a constant.
+
+    The constant is the mean of the targets, or the shares of the classes.
+    """
     if problem.task == "regression":
-        models = {"ridge": Ridge(), "boosting": HistGradientBoostingRegressor(random_state=0)}
+        models = {
+            "ridge": Ridge(),
+            "boosting": HistGradientBoostingRegressor(random_state=0),
+            CONSTANT: DummyRegressor(),
+        }
     else:
         weights = "balanced" if problem.class_weights else None
         models = {
             "logistic": LogisticRegression(max_iter=5000, class_weight=weights),
             "boosting": HistGradientBoostingClassifier(random_state=0, class_weight=weights),
+            CONSTANT: DummyClassifier(strategy="prior"),
         }
     with progress("references", len(models)) as advance:
         for name, model in models.items():

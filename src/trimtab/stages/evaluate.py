@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from trimtab.data.preprocessing import Preprocessing
     from trimtab.selection.bootstrap import Comparison
+    from trimtab.selection.standing import Standing
 
 CHAMPION = "champion"
 NEXT = "`make report`, `make predict FILE=new.csv`, `make serve`"
@@ -225,19 +226,40 @@ def _register(
 
 
 def _say(found: "Comparison", look: Look, choice: dict[str, Any], out: Outputs) -> None:
-    name = "accuracy" if "accuracy" in found.scores[CHAMPION] else "r2"
-    score = found.scores[CHAMPION][name]
-    better = [n for n, d in found.differences.items() if name in d and d[name].low > 0]
-    worse = [n for n, d in found.differences.items() if name in d and d[name].high < 0]
-    against = [f"clearly better than {', '.join(better)}"] if better else []
-    against += [f"clearly WORSE than {', '.join(worse)}"] if worse else []
+    from trimtab.selection.standing import headline_metric, standings
+
+    metric = headline_metric(choice["metric"], found.scores[CHAMPION])
+    stands = standings(found.differences, metric)
     label = "" if look.verdict == "first" else f" (look number {look.number}: exploratory)"
     closing(
-        f"{choice['champion']}: test {name} {score.value:.4f} [{score.low:.4f}, {score.high:.4f}]{label}; "
-        + ("; ".join(against) or "cannot be told apart from the baselines"),
+        f"{_reached(found, metric, stands, choice['champion'])}{label}; {_against(stands)}",
         out.metrics,
         NEXT,
     )
+
+
+def _reached(found: "Comparison", metric: str, stands: dict[str, "Standing"], champion: str) -> str:
+    """The champion's score, after the word that a constant does as well, if one does."""
+    from trimtab.selection.standing import CONSTANT, LOWER_IS_BETTER, reproach
+
+    score, form = found.scores[CHAMPION][metric], ".4g" if metric in LOWER_IS_BETTER else ".4f"
+    reached = f"test {metric} {score.value:{form}} [{score.low:{form}}, {score.high:{form}}]"
+    said = reproach(stands)
+    if not said:
+        return f"{champion}: {reached}"
+    return f"{champion} is {said}: {reached} against {found.scores[CONSTANT][metric].value:{form}}"
+
+
+def _against(stands: dict[str, "Standing"]) -> str:
+    """Which baselines are clearly beaten and which win; a constant that is not beaten has been named before."""
+    from trimtab.selection.standing import CONSTANT
+
+    others = {name: stand for name, stand in stands.items() if name != CONSTANT or stand == "better"}
+    words = {"better": "clearly better than", "worse": "clearly WORSE than"}
+    names = {stand: [name for name, found in others.items() if found == stand] for stand in words}
+    said = [f"{words[stand]} {', '.join(named)}" for stand, named in names.items() if named]
+    left = "other " if len(others) < len(stands) else ""
+    return "; ".join(said) or f"cannot be told apart from the {left}baselines"
 
 
 if __name__ == "__main__":

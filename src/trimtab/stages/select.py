@@ -19,7 +19,7 @@ from trimtab.data.folds import Fold
 from trimtab.errors import SweepError, TrimtabError
 from trimtab.overrides import Override, given_overrides, merged
 from trimtab.paths import Paths, read_json, write_json
-from trimtab.selection.choose import Candidate, best_trials, champion, median_epoch
+from trimtab.selection.choose import Candidate, best_trials, champion, median_epoch, seeds_in_words
 from trimtab.stages import unpack
 from trimtab.stages.closing import closing, progress, require_prepared
 from trimtab.sweep.executors.local import Processes, WorkerDied, completed
@@ -248,7 +248,7 @@ def _row(entrant: Entrant, candidate: Candidate, best_epochs: list[int]) -> dict
         "overrides": list(entrant.overrides),
         "values": [v if math.isfinite(v) else None for v in candidate.values],
         "mean": None if failed else candidate.mean,
-        "std": None if failed else candidate.std,
+        "std": candidate.std if math.isfinite(candidate.std) else None,
         "best_epochs": best_epochs,
         "epochs": median_epoch(e for e in best_epochs if e) if any(best_epochs) else None,
         "config": unpack.recipe_config(entrant.cfg),
@@ -258,14 +258,19 @@ def _row(entrant: Entrant, candidate: Candidate, best_epochs: list[int]) -> dict
 def _say(result: dict[str, Any], path: Path) -> None:
     means = {row["name"]: row for row in result["candidates"]}
     chosen, default = means[result["champion"]], means[DEFAULT]
-    folds = f" of {result['folds']} folds each" if result["folds"] > 1 else ""
-    against = "failed" if default["mean"] is None else f"{default['mean']:.4g} ± {default['std']:.2g}"
     closing(
-        f"champion: {result['champion']}, {result['metric']} {chosen['mean']:.4g} ± {chosen['std']:.2g} over "
-        f"{len(result['seeds'])} fresh seeds{folds} (default: {against})",
+        f"champion: {result['champion']}, {result['metric']} {_mean(chosen)} over "
+        f"{seeds_in_words(len(result['seeds']), result['folds'])} (default: {_mean(default)})",
         path,
         "`dvc repro` (or `python -m trimtab.stages.evaluate`) opens the test set for it, once",
     )
+
+
+def _mean(row: dict[str, Any]) -> str:
+    """With the spread, of which a single seed shows none."""
+    if row["mean"] is None:
+        return "failed"
+    return f"{row['mean']:.4g}" if row["std"] is None else f"{row['mean']:.4g} ± {row['std']:.2g}"
 
 
 if __name__ == "__main__":
