@@ -184,16 +184,20 @@ def _say(facts: dict[str, Any], typed: Sequence[str]) -> None:
         [
             f"best {facts['metric']} {best['value']:.4g} in trial {best['number']}{against} "
             f"({sum(counts.values())} trials{folds}{failed})",
-            *_failures(facts["failures"]),
+            *_failures(facts["failures"], sum(counts.values())),
         ],
         Paths.here().stage("sweep") / "trials.csv",
         f"{_next(typed)}; `make ui` compares the runs",
     )
 
 
-def _failures(reasons: Mapping[str, int]) -> list[str]:
-    """The most frequent reason that trials failed by, if any did."""
-    if not reasons:
+FEW = 0.1
+"""The share of trials that may fail without a word: some of a wide space diverge."""
+
+
+def _failures(reasons: Mapping[str, int], trials: int) -> list[str]:
+    """The most frequent reason that trials failed by, if more than a few did."""
+    if sum(reasons.values()) <= FEW * trials:
         return []
     reason, count = next(iter(reasons.items()))
     return [f"{count} failed by: {shorten(reason, 200, placeholder=' …')} (all: `make status`)"]
