@@ -93,8 +93,9 @@ def test_what_an_experiment_sets_is_not_searched(project: Project) -> None:
     assert fixed == ["optimizer='sgd'", *knobs]
     again = overrides([*typed, *fixed])
     assert set(swept(config.compose(again), again)) == {"optimizer.momentum", "model.depth", "model.width"}
-    given = overrides(["optimizer.momentum=0.5,0.9"])
-    assert fixed_by_experiment(config.compose(given), given) == []
+    for others in (["optimizer.momentum=0.5,0.9"], ["search=classic_grid", "experiment=classic"]):
+        given = overrides(others)
+        assert fixed_by_experiment(config.compose(given), given) == []
 
 
 @pytest.mark.slow

@@ -58,6 +58,8 @@ def study(argv: Sequence[str], hydra: Sequence[str] = ()) -> tuple[Path, DictCon
 def fixed_by_experiment(cfg: DictConfig, given: Sequence[Override]) -> list[str]:
     """Overrides of the knobs that an experiment sets: like those that are typed, they are not searched.
 
+    Not where the space was named, which then starts from the experiment.
+
     Args:
         cfg: the baseline's configuration.
         given: the overrides.
@@ -65,6 +67,8 @@ def fixed_by_experiment(cfg: DictConfig, given: Sequence[Override]) -> list[str]
     from trimtab.sweep.space.compose import held
 
     typed, there = {o.key for o in given}, overlaid(given)
+    if "search" in typed | there:
+        return []
     return [written(key, held(cfg, key)) for key in map(str, cfg.search.knobs) if key in there and key not in typed]
 
 
