@@ -59,8 +59,8 @@ class Pruned(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without the lines that libraries add."""
-    return str(error).splitlines()[0]
+    """What an error says, without the lines that libraries add; its kind where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def outage(error: BaseException) -> Outage | OSError | None:

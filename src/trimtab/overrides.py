@@ -159,9 +159,10 @@ def leaves(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield path, node
 
 
-def given_overrides() -> list[Override]:
-    """What the running application was composed from."""
-    return [Override(text, "params.yaml or the command line") for text in HydraConfig.get().overrides.task]
+def given_overrides(hydra: Any = None) -> list[Override]:
+    """What a configuration was composed from, by its `hydra` node; that of the running application if left out."""
+    task = (HydraConfig.get() if hydra is None else hydra).overrides.task
+    return [Override(text, "params.yaml or the command line") for text in task]
 
 
 def merged(written: Iterable[Override]) -> list[Override]:

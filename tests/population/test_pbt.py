@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from sample_members import Rows, adamw, mlp, recipe, sgd
+from trimtab.data.arrays import Parts
 from trimtab.errors import ConfigError, Diverged, Pruned
 from trimtab.population import pbt
 from trimtab.population.engine import Population
 from trimtab.population.members import Member
 from trimtab.population.pbt import Evolved, Moving, Settings, evolve, exploited, explored, lineage, turned, values_of
-from trimtab.population.rows import PlacedParts
 from trimtab.population.state import MemberState
 from trimtab.population.train import train_many
 from trimtab.trial.batches import Rows as Tensors
@@ -85,7 +85,7 @@ def stack(rows: Rows, *members: Member) -> Population:
         assert member.start is not None
         model.load_state_dict(member.start.weights)
     train, val = (Tensors(torch.tensor(a.x), torch.tensor(a.y)) for a in (rows.train, rows.val))
-    return Population(members, models, [PlacedParts(train, val, rows.problem)] * len(members), lambda *_: None)
+    return Population(members, models, [Parts(train, val, rows.problem)] * len(members), lambda *_: None)
 
 
 @pytest.mark.filterwarnings("ignore:grad and param do not obey")

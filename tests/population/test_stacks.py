@@ -19,7 +19,9 @@ CPU = torch.device("cpu")
 CLASSES = tuple("0123456789")
 
 
-def parts(train: int = 1000, val: int = 250, weights: tuple[float, ...] | None = None, features: int = 40) -> Parts:
+def parts(
+    train: int = 1000, val: int = 250, weights: tuple[float, ...] | None = None, features: int = 40
+) -> Parts[Arrays]:
     x, y = np.zeros((train, 1, features), np.float32), np.zeros(train, np.int64)
     problem = Problem("classification", (1, features), 10, CLASSES, 0.0, 1.0, weights)
     return Parts(Arrays(x, y), Arrays(x[:val], y[:val]), problem)
@@ -28,7 +30,7 @@ def parts(train: int = 1000, val: int = 250, weights: tuple[float, ...] | None =
 PARTS = parts()
 
 
-def candidate(number: int, width: int, depth: int = 2, batch_size: int = 32, rows: Parts = PARTS) -> Candidate:
+def candidate(number: int, width: int, depth: int = 2, batch_size: int = 32, rows: Parts[Arrays] = PARTS) -> Candidate:
     model = partial(MLP, depth=depth, width=width)
     recipe = Recipe(model, partial(optimizers.adamw, lr=0.1), Constant(), 1, batch_size, None, "val/loss", 1)
     return Candidate(Member(number, recipe, 0), model((1, 40), 10), rows)
@@ -56,7 +58,7 @@ def test_batch_sizes_do_not_mix() -> None:
         (parts(weights=(2.0,) * 10), True),
     ],
 )
-def test_folds_of_one_length_share_one(other: Parts, apart: bool) -> None:
+def test_folds_of_one_length_share_one(other: Parts[Arrays], apart: bool) -> None:
     found = stacks([candidate(n, 64, rows=PARTS if n % 2 else other) for n in range(4)], CPU)
     assert sorted(numbers(found)) == ([[0, 2], [1, 3]] if apart else [[0, 1, 2, 3]])
 

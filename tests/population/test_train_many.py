@@ -113,7 +113,7 @@ def test_company_changes_no_bit(rows: Rows) -> None:
             assert all(torch.equal(ours.weights[k], theirs.weights[k]) for k in ours.weights)
 
 
-def folds(rows: Rows) -> list[Parts]:
+def folds(rows: Rows) -> list[Parts[Arrays]]:
     """Two as long, and one with a row less to learn from."""
     x, y = (np.concatenate([getattr(rows.train, name), getattr(rows.val, name)]) for name in "xy")
     shown = [(slice(0, 150), slice(150, 250)), (slice(100, 250), slice(0, 100)), (slice(101, 250), slice(0, 101))]

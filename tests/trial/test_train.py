@@ -378,6 +378,13 @@ class Narrow(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(math.prod(shape) + 1, outputs))
 
 
+class Silent(Wide):
+    """Somebody's, with an error that says nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise AssertionError
+
+
 def test_a_recipe_is_checked_before_anything_is_trained(digits: Any) -> None:
     changes: list[tuple[dict[str, Any], str]] = [
         ({"optimizer": partial(torch.optim.SGD, lr=0.0)}, "optimizer.lr must be above 0"),
@@ -385,6 +392,7 @@ def test_a_recipe_is_checked_before_anything_is_trained(digits: Any) -> None:
         ({"epochs": 0}, "training.epochs must be at least 1"),
         ({"model": Wide}, r"model \(Wide\) must make \(2, 10\) of a batch of shape \(2, 64\).*makes \(2, 11\)"),
         ({"model": Narrow}, r"model \(Narrow\) must make \(2, 10\).*but fails: .*; mend its forward"),
+        ({"model": Silent}, r"model \(Silent\) must make .*but fails: AssertionError; mend its forward"),
     ]
     for change, fragment in changes:
         with pytest.raises(ConfigError, match=fragment):

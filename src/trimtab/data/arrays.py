@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,9 +63,12 @@ class Arrays:
         return self.x.reshape(len(self.x), math.prod(self.x.shape[1:]))
 
 
+R = TypeVar("R")
+
+
 @dataclass(frozen=True, eq=False)
-class Parts:
-    """What networks are tuned on. The arrays are shared: never write into them.
+class Parts(Generic[R]):
+    """What networks are tuned on: arrays, or rows where they are trained. They are shared: never write into them.
 
     Attributes:
         train: rows to learn from.
@@ -73,6 +76,6 @@ class Parts:
         problem: what they mean.
     """
 
-    train: Arrays
-    val: Arrays
+    train: R
+    val: R
     problem: Problem

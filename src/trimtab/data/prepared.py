@@ -22,7 +22,7 @@ ARRAYS = "arrays"
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared(Parts):
+class Prepared(Parts[Arrays]):
     """Training and validation part as networks see them, and the hash of the data that they are of."""
 
     data_hash: str

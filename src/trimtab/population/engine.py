@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from trimtab.data.arrays import Parts
 from trimtab.errors import Pruned
 from trimtab.models.dropout import keys
 from trimtab.population.feed import Feed
@@ -21,11 +22,11 @@ from trimtab.population.members import Member
 from trimtab.population.network import Network, network
 from trimtab.population.optimizers import Optimizers
 from trimtab.population.regularisation import Regularisers
-from trimtab.population.rows import Joined, PlacedParts
+from trimtab.population.rows import Joined
 from trimtab.population.state import MemberState
 from trimtab.trial import seeds
 from trimtab.trial.augmentation import Augmentation
-from trimtab.trial.batches import Batches
+from trimtab.trial.batches import Batches, Rows
 from trimtab.trial.recorder import Recorder, train_loss
 from trimtab.trial.schedules import Lull, Plateau
 
@@ -69,7 +70,7 @@ class Population(pl.LightningModule):
         self,
         members: Sequence[Member],
         models: Sequence[nn.Module],
-        parts: Sequence[PlacedParts],
+        parts: Sequence[Parts[Rows]],
         ended: Ended,
     ) -> None:
         super().__init__()

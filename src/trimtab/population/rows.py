@@ -1,28 +1,11 @@
 """The rows of a stack's members: of one set for all, or of several of equal lengths, as folds are."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from trimtab.data.arrays import Problem
 from trimtab.trial.batches import Rows
-
-
-@dataclass(frozen=True, eq=False)
-class PlacedParts:
-    """`Parts` where they are trained on.
-
-    Attributes:
-        train: rows to learn from.
-        val: rows to compare epochs by.
-        problem: what they mean.
-    """
-
-    train: Rows
-    val: Rows
-    problem: Problem
 
 
 class Joined:

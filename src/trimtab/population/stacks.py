@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from trimtab.data.arrays import Parts
+from trimtab.data.arrays import Arrays, Parts
 from trimtab.models.cnn import CNN
 from trimtab.models.mlp import MLP
 from trimtab.population.cnn import window_numbers
@@ -28,7 +28,7 @@ class Candidate(NamedTuple):
 
     member: Member
     model: nn.Module
-    parts: Parts
+    parts: Parts[Arrays]
 
 
 EPOCH_MS, STEP_MS, LAYER_MS, MEMBER_MS = 2.0, 0.069, 0.033, 0.013
@@ -60,7 +60,7 @@ def stacks(candidates: Sequence[Candidate], device: torch.device) -> list[list[C
     return [part for group in groups for part in _parted(group) for part in _in_cache(part)]
 
 
-def _lengths(parts: Parts) -> tuple[Any, ...]:
+def _lengths(parts: Parts[Arrays]) -> tuple[Any, ...]:
     """What the rows of a stack's members must share: each step takes as many of each, and one loss fits all.
 
     The sets of one stack are copied into one tensor; large ones are not.

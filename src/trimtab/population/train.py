@@ -10,9 +10,9 @@ from trimtab.data.arrays import Arrays, Parts, Problem
 from trimtab.errors import TrimtabError
 from trimtab.population.engine import Bursts, Population, Seat
 from trimtab.population.members import Member, with_rows
-from trimtab.population.rows import PlacedParts
 from trimtab.population.stacks import Candidate, stacks
 from trimtab.trial import seeds
+from trimtab.trial.batches import Rows
 from trimtab.trial.recipe import Device, built_optimizer, check_recipe
 from trimtab.trial.recorder import Recorder
 from trimtab.trial.result import TrialResult
@@ -38,7 +38,7 @@ def train_many(
 
 
 def train_each(
-    members: Sequence[tuple[Member, Parts]], device: Device = _HERE
+    members: Sequence[tuple[Member, Parts[Arrays]]], device: Device = _HERE
 ) -> Iterator[tuple[int, TrialResult | Exception]]:
     """As `train_many`, each member on what stands beside it: folds of one length share stacks.
 
@@ -80,11 +80,11 @@ def _train_stack(stack: list[Candidate], device: Device) -> Iterator[tuple[int, 
     yield from done
 
 
-def _placed(trainer: pl.Trainer, stack: list[Candidate]) -> list[PlacedParts]:
+def _placed(trainer: pl.Trainer, stack: list[Candidate]) -> list[Parts[Rows]]:
     """What each is trained on, where the Trainer trains; of each set one copy."""
     sets = {id(c.parts): c.parts for c in stack}
     there = {
-        key: PlacedParts(on_device(trainer, parts.train), on_device(trainer, parts.val), parts.problem)
+        key: Parts(on_device(trainer, parts.train), on_device(trainer, parts.val), parts.problem)
         for key, parts in sets.items()
     }
     return [there[id(c.parts)] for c in stack]

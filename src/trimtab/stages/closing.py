@@ -1,7 +1,6 @@
 """What every stage has in common: is the data ready, a progress bar, and the three lines at the end."""
 
 import json
-import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
@@ -14,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from trimtab.errors import DataError
+from trimtab.overrides import given_overrides
 from trimtab.paths import Paths, read_json
 
 
@@ -57,8 +57,8 @@ def require_prepared(cfg: DictConfig) -> None:
 def _typed(cfg: DictConfig) -> str:
     """What was typed of the data, for another stage; its option where nothing was."""
     hydra: Any = cfg.hydra if "hydra" in cfg else HydraConfig.get()
-    typed = [line for line in hydra.overrides.task if re.match(r"[+~]*data\b(?!\.hash)", line)]
-    return shlex.join(typed or [f"data={hydra.runtime.choices.data}"])
+    given = (o for o in given_overrides(hydra) if o.key.partition(".")[0] == "data" and o.key != "data.hash")
+    return shlex.join([o.text for o in given] or [f"data={hydra.runtime.choices.data}"])
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import torch
 
 import trimtab
 import trimtab.tracking.store  # else each worker imports it for its first run
-from trimtab.data.arrays import Parts
+from trimtab.data.arrays import Arrays, Parts
 from trimtab.data.folds import Fold
 from trimtab.population.members import Member, obstacle
 from trimtab.population.train import train_each
@@ -61,13 +61,13 @@ def _kept(trial: Trial, run: RunWriter, found: Result) -> float:
 
 
 def _trained(
-    trials: Sequence[Trial], runs: Sequence[RunWriter], data: Mapping[Fold | None, Parts]
+    trials: Sequence[Trial], runs: Sequence[RunWriter], data: Mapping[Fold | None, Parts[Arrays]]
 ) -> Iterator[tuple[int, Result]]:
     """Position and result of each trial, in the order in which they end.
 
     Folds are trained together too, where they are of one length (see `train_each`).
     """
-    members: dict[Device, list[tuple[Member, Parts]]] = {}
+    members: dict[Device, list[tuple[Member, Parts[Arrays]]]] = {}
     for place, (trial, run) in enumerate(zip(trials, runs, strict=True)):
         with trial.active():
             try:
@@ -104,7 +104,7 @@ def _told(trial: Trial, run: RunWriter, recipe: Recipe) -> OnEpoch:
     return on_epoch
 
 
-def _alone(recipe: Recipe, trial: Trial, device: Device, data: Parts, on_epoch: OnEpoch) -> Result:
+def _alone(recipe: Recipe, trial: Trial, device: Device, data: Parts[Arrays], on_epoch: OnEpoch) -> Result:
     kept = Kept.of(trial.notes.checkpoint, trial.directory)
     try:
         return train(recipe, data.train, data.val, data.problem, trial.cfg.seed, device, on_epoch, kept)

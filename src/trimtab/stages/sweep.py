@@ -64,11 +64,11 @@ def fixed_by_experiment(cfg: DictConfig, given: Sequence[Override]) -> list[str]
         cfg: the baseline's configuration.
         given: the overrides.
     """
+    typed, there = {o.key for o in given}, overlaid(given)
+    if not there or "search" in typed | there:
+        return []
     from trimtab.sweep.space.compose import held
 
-    typed, there = {o.key for o in given}, overlaid(given)
-    if "search" in typed | there:
-        return []
     return [written(key, held(cfg, key)) for key in map(str, cfg.search.knobs) if key in there and key not in typed]
 
 
