@@ -19,6 +19,7 @@ setup: .venv/.ready  ## make .venv and install the locked versions (again only w
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/python -m trimtab.population.compiled.beforehand
 	@touch $@
 
 lock:  ## write requirements.lock anew from pyproject.toml (the only way it is made)

@@ -15,7 +15,7 @@ from trimtab.trial import optimizers
 from trimtab.trial.recipe import Recipe
 from trimtab.trial.schedules import Constant
 
-CPU = torch.device("cpu")
+CPU, META = torch.device("cpu"), torch.device("meta")
 CLASSES = tuple("0123456789")
 
 
@@ -40,12 +40,17 @@ def numbers(found: list[list[Candidate]]) -> list[list[int]]:
     return [sorted(c.member.number for c in stack) for stack in found]
 
 
-def test_alike_share_one() -> None:
-    assert numbers(stacks([candidate(n, 64) for n in range(8)], CPU)) == [[*range(8)]]
+def test_perceptrons_share_one_on_a_cpu_whatever_they_are() -> None:
+    candidates = [candidate(n, 16 + 37 * n % 240, 1 + n % 4, 16 * 2 ** (n % 3)) for n in range(24)]
+    assert numbers(stacks([*candidates, candidate(24, 8, rows=parts(train=7))], CPU)) == [[*range(25)]]
 
 
-def test_batch_sizes_do_not_mix() -> None:
-    found = stacks([candidate(n, 64, batch_size=32 if n % 2 else 64) for n in range(6)], CPU)
+def test_alike_share_one_elsewhere() -> None:
+    assert len(stacks([candidate(n, width) for n, width in enumerate((16, 256))], META)) == 1
+
+
+def test_batch_sizes_do_not_mix_elsewhere() -> None:
+    found = stacks([candidate(n, 64, batch_size=32 if n % 2 else 64) for n in range(6)], META)
     assert sorted(numbers(found)) == [[0, 2, 4], [1, 3, 5]]
 
 
@@ -59,32 +64,14 @@ def test_batch_sizes_do_not_mix() -> None:
     ],
 )
 def test_folds_of_one_length_share_one(other: Parts[Arrays], apart: bool) -> None:
-    found = stacks([candidate(n, 64, rows=PARTS if n % 2 else other) for n in range(4)], CPU)
+    found = stacks([candidate(n, 64, rows=PARTS if n % 2 else other) for n in range(4)], META)
     assert sorted(numbers(found)) == ([[0, 2], [1, 3]] if apart else [[0, 1, 2, 3]])
 
 
 def test_large_folds_are_not_copied_side_by_side() -> None:
     features = JOINED_BYTES // 4_000 + 1
     large = [parts(features=features), parts(features=features)]
-    assert sorted(numbers(stacks([candidate(n, 64, rows=large[n % 2]) for n in range(4)], CPU))) == [[0, 2], [1, 3]]
-
-
-def test_the_small_are_not_padded_to_the_large() -> None:
-    sizes = [(16, 1), (256, 4), (20, 1), (24, 2)]
-    found = stacks([candidate(n, width, depth) for n, (width, depth) in enumerate(sizes)], CPU)
-    assert numbers(found) == [[0, 2, 3], [1]]
-
-
-def test_nobody_is_lost_and_order_does_not_matter() -> None:
-    candidates = [candidate(n, 16 + 37 * n % 240, 1 + n % 4, 16 * 2 ** (n % 3)) for n in range(24)]
-    found = numbers(stacks(candidates, CPU))
-    assert sorted(n for part in found for n in part) == [*range(24)]
-    assert sorted(numbers(stacks(candidates[::-1], CPU))) == sorted(found)
-    assert 3 < len(found) < 24
-
-
-def test_elsewhere_they_stay_together() -> None:
-    assert len(stacks([candidate(0, 16), candidate(1, 256)], torch.device("meta"))) == 1
+    assert sorted(numbers(stacks([candidate(n, 64, rows=large[n % 2]) for n in range(4)], META))) == [[0, 2], [1, 3]]
 
 
 def test_other_networks_are_parted_by_shape() -> None:

@@ -7,6 +7,7 @@ out its row. Layers see views of the matrix, and their gradients land in views o
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -44,16 +45,21 @@ class Layout:
         """Length of a row."""
         return sum(map(_room, self.shapes.values()))
 
+    @property
+    def starts(self) -> dict[str, int]:
+        """Where in a row each parameter begins."""
+        rooms = [_room(shape) for shape in self.shapes.values()]
+        return dict(zip(self.shapes, accumulate(rooms, initial=0), strict=False))
+
     def views(self, rows: Tensor) -> dict[str, Tensor]:
         """(members, size) → each parameter as (members, *shape), sharing memory."""
-        found, start = {}, 0
+        found, starts = {}, self.starts
         for name, shape in self.shapes.items():
-            part = rows[:, start : start + math.prod(shape)]
+            part = rows[:, starts[name] : starts[name] + math.prod(shape)]
             if name in self.channels_last:
                 found[name] = part.view(len(rows), shape[0], *shape[2:], shape[1]).movedim(-1, 2)
             else:
                 found[name] = part.view(len(rows), *shape)
-            start += _room(shape)
         return found
 
     def corners(self, rows: Tensor, member: int, shapes: Mapping[str, Shape]) -> dict[str, Tensor]:

@@ -47,10 +47,36 @@ def hidden_layers(model: MLP) -> list[Hidden]:
     ]
 
 
+def parameter_names(model: MLP) -> dict[str, str]:
+    """A stack's name of each parameter → its name in the module; `0.weight` is of the first hidden layer."""
+    found = {}
+    for at, layer in enumerate(hidden_layers(model)):
+        linear, norm = f"layers.linear_{layer.number}", f"layers.normalisation_{layer.number}"
+        found[f"{at}.weight"] = f"{linear}.weight"
+        if layer.linear.bias is not None:
+            found[f"{at}.bias"] = f"{linear}.bias"
+        if layer.norm is not None:
+            found[f"{at}.scale"], found[f"{at}.shift"] = f"{norm}.weight", f"{norm}.bias"
+    return {**found, "output.weight": "layers.output.weight", "output.bias": "layers.output.bias"}
+
+
 def is_written_out(model: MLP) -> bool:
     """Whether `passes` has what it computes: not a derived class, whose forward pass may be another."""
     layers = hidden_layers(model)
     return type(model) is MLP and bool(layers) and all(type(h.activation) in BENDS for h in layers)
+
+
+def kind_of(norm: nn.Module | None) -> str:
+    """Of a normalisation, as conf/model names it."""
+    if isinstance(norm, nn.modules.batchnorm._BatchNorm):
+        return "batch"
+    return "none" if norm is None else "layer"
+
+
+def rates(model: MLP) -> tuple[float, float]:
+    """Dropout of the inputs and of the hidden units."""
+    of_input = dict(model.layers.named_children()).get("input_dropout")
+    return _rate(of_input), max(layer.dropout for layer in hidden_layers(model))
 
 
 def _rate(dropout: nn.Module | None) -> float:
@@ -91,9 +117,7 @@ class PaddedMLP(WrittenOut):
         self._models = list(models)
         self._hidden = [hidden_layers(m) for m in models]
         first = self._hidden[0][0]
-        self._norm = "none" if first.norm is None else "layer"
-        if isinstance(first.norm, nn.modules.batchnorm._BatchNorm):
-            self._norm = "batch"
+        self._norm = kind_of(first.norm)
         widest = max(h.linear.out_features for layers in self._hidden for h in layers)
         self.width = -(-widest // EVEN) * EVEN
         self.layout = Layout.of(self._shapes())
@@ -170,15 +194,9 @@ class PaddedMLP(WrittenOut):
 
     def load(self, member: int) -> Named:
         """A member's initial weights by the layout's names, at their true sizes."""
-        named: Named = {}
-        for at, layer in enumerate(self._hidden[member]):
-            named[f"{at}.weight"] = layer.linear.weight.detach()
-            if self._norm != "batch":
-                named[f"{at}.bias"] = layer.linear.bias.detach()
-            if self._norm != "none":
-                named[f"{at}.scale"], named[f"{at}.shift"] = layer.norm.weight.detach(), layer.norm.bias.detach()  # type: ignore[operator,union-attr]
-        output = _output(self._models[member])
-        return {**named, "output.weight": output.weight.detach(), "output.bias": output.bias.detach()}
+        model = self._models[member]
+        parameters = dict(model.named_parameters())
+        return {ours: parameters[theirs].detach() for ours, theirs in parameter_names(model).items()}
 
     def _bind(self, weights: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> None:
         for layer in chain.from_iterable(self._layers):
@@ -220,22 +238,14 @@ class PaddedMLP(WrittenOut):
 
     def state(self, member: int, parameters: Mapping[str, Tensor]) -> Named:
         """A copy of one member's weights and buffers as its own module names them."""
-        found: Named = {}
-        width = 0
-        for at, layer in enumerate(self._hidden[member]):
-            before, width = layer.linear.in_features, layer.linear.out_features
-            linear, norm = f"layers.linear_{layer.number}", f"layers.normalisation_{layer.number}"
-            found[f"{linear}.weight"] = parameters[f"{at}.weight"][member, :width, :before]
-            if self._norm != "batch":
-                found[f"{linear}.bias"] = parameters[f"{at}.bias"][member, :width]
-            if self._norm != "none":
-                found[f"{norm}.weight"] = parameters[f"{at}.scale"][member, :width]
-                found[f"{norm}.bias"] = parameters[f"{at}.shift"][member, :width]
-            if self._norm == "batch":
-                found[f"{norm}.running_mean"], found[f"{norm}.running_var"] = self._running[:, at, member, :width]
-                found[f"{norm}.num_batches_tracked"] = self._batches[member]
-        found["layers.output.weight"] = parameters["output.weight"][member, :, :width]
-        found["layers.output.bias"] = parameters["output.bias"][member]
+        model = self._models[member]
+        own = {name: tuple(map(slice, p.shape)) for name, p in model.named_parameters()}
+        names = parameter_names(model)
+        found = {theirs: parameters[ours][member][own[theirs]] for ours, theirs in names.items()}
+        for at, layer in enumerate(self._hidden[member] if self._norm == "batch" else []):
+            norm, width = f"layers.normalisation_{layer.number}", layer.linear.out_features
+            found[f"{norm}.running_mean"], found[f"{norm}.running_var"] = self._running[:, at, member, :width]
+            found[f"{norm}.num_batches_tracked"] = self._batches[member]
         return {name: value.detach().clone() for name, value in found.items()}
 
     def keep(self, members: Sequence[int]) -> None:

@@ -16,6 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trimtab.population.flat import Layout, put
+from trimtab.population.state import MemberState
+
 NADAM_FADE = 0.96**0.004
 """Of the momentum per step (0.004 is torch's default, which nobody turns)."""
 _LATE = torch.tensor(torch.inf)
@@ -52,11 +55,25 @@ class Stacked(ABC):
             factors: (steps, members, 1) of the schedules, on the learning rate.
             decayed: length of the part of a row that weight decay acts on.
         """
-        lr = self.hyper["lr"] * factors
+        kept, scalars = self.ahead(factors)
         self._grads = grads
         self._decayed = self.rows[:, :decayed]
-        self._kept = (1.0 - lr * self.hyper["weight_decay"]).unbind() if self.hyper["weight_decay"].any() else None
-        self._begin(lr)
+        self._kept = kept.unbind() if self.hyper["weight_decay"].any() else None
+        self._begin(*scalars)
+
+    def ahead(self, factors: Tensor, steps: Tensor | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What hangs on the number of a step alone; the running products become those of the epoch's end.
+
+        Args:
+            factors: (steps, members, 1) of the schedules.
+            steps: (members,) that each takes, if not all of them.
+
+        Returns:
+            (steps, members, 1) of what decay leaves of a weight, and of each scalar that a step is made with.
+        """
+        lr = self.hyper["lr"] * factors
+        self._steps = torch.full((lr.shape[1],), len(lr), device=lr.device) if steps is None else steps
+        return 1.0 - lr * self.hyper["weight_decay"], tuple(s.expand_as(lr) for s in self._scalars(lr))
 
     def step(self, step: int) -> None:
         """Step `step` of the epoch, of every member."""
@@ -65,8 +82,12 @@ class Stacked(ABC):
         self._move(step)
 
     @abstractmethod
-    def _begin(self, lr: Tensor) -> None:
-        """Prepares the steps of an epoch; `lr` is (steps, members, 1)."""
+    def _scalars(self, lr: Tensor) -> tuple[Tensor, ...]:
+        """See `ahead`; `lr` is (steps, members, 1)."""
+
+    @abstractmethod
+    def _begin(self, *scalars: Tensor) -> None:
+        """Prepares the steps of an epoch, each with its scalars."""
 
     @abstractmethod
     def _move(self, step: int) -> None:
@@ -76,8 +97,13 @@ class Stacked(ABC):
         """(steps, members, 1) products of a hyperparameter over the steps of the coming epoch, and of all before."""
         counts = torch.arange(1, steps + 1, dtype=torch.float64, device=self.rows.device).view(-1, 1, 1)
         found = self.products[name].double() * self.hyper[name].double() ** counts
-        self.products[name] = found[-1].to(self.rows.dtype)
+        self.products[name] = self._at_end(found)
         return found.to(self.rows.dtype)
+
+    def _at_end(self, products: Tensor) -> Tensor:
+        """(members, 1) of (steps, members, 1), after each member's last step."""
+        members = torch.arange(len(self._steps), device=products.device)
+        return products[self._steps - 1, members].to(self.rows.dtype)
 
     def keep(self, members: Sequence[int], rows: Tensor) -> None:
         """Drops all other members; `rows` is where the weights lie from now on."""
@@ -94,7 +120,11 @@ class SGD(Stacked):
 
     memories = 1
 
-    def _begin(self, lr: Tensor) -> None:
+    def _scalars(self, lr: Tensor) -> tuple[Tensor, ...]:
+        return lr, self.hyper["momentum"], self.hyper["nesterov"]
+
+    def _begin(self, *scalars: Tensor) -> None:
+        lr, *_ = scalars
         self._lr = (-lr).unbind()
         ahead = self.hyper["nesterov"] > 0
         # Of Nesterov's members g + γ·v moves, of the others v.
@@ -117,8 +147,11 @@ class RMSprop(Stacked):
 
     memories = 1
 
-    def _begin(self, lr: Tensor) -> None:
-        self._lr = (-lr).unbind()
+    def _scalars(self, lr: Tensor) -> tuple[Tensor, ...]:
+        return lr, self.hyper["alpha"], self.hyper["eps"]
+
+    def _begin(self, *scalars: Tensor) -> None:
+        self._lr = (-scalars[0]).unbind()
 
     def _move(self, step: int) -> None:
         (squares,), grads = self.memory, self._grads
@@ -139,14 +172,16 @@ class Adam(Stacked):
     memories = 2
     running = ("beta1", "beta2")
 
-    def _begin(self, lr: Tensor) -> None:
+    def _scalars(self, lr: Tensor) -> tuple[Tensor, ...]:
         power1, power2 = (self._powers(name, len(lr)) for name in self.running)
         # lr/(1 - p1) · m / (√s/√(1 - p2) + ε), without a pass for the corrections
         unbiased = (1.0 - power2).sqrt()
-        self._lr, self._eps = lr * unbiased / (1.0 - power1), self.hyper["eps"] * unbiased
+        return lr * unbiased / (1.0 - power1), self.hyper["eps"] * unbiased, self.hyper["beta1"], self.hyper["beta2"]
+
+    def _begin(self, *scalars: Tensor) -> None:
+        self._lr, self._eps, *_ = scalars
         self._fuses = self.rows.device.type == "cpu"
         if self._fuses:
-            scalars = [self._lr, self._eps, *(self.hyper[name].expand_as(lr) for name in self.running)]
             self._tables = torch.cat(scalars, 2).tolist()
             self._own = [*zip(*(t.unbind() for t in (self.rows, self._grads, *self.memory)), strict=True)]
 
@@ -179,15 +214,19 @@ class NAdam(Stacked):
     def __init__(self, rows: Tensor, hyper: Mapping[str, Tensor]) -> None:
         super().__init__(rows, {**hyper, "fade": torch.full_like(hyper["lr"], NADAM_FADE)})
 
-    def _begin(self, lr: Tensor) -> None:
+    def _scalars(self, lr: Tensor) -> tuple[Tensor, ...]:
         steps, beta1 = len(lr), self.hyper["beta1"].double()
         fades = self._powers("fade", steps).double()
         now, following = beta1 * (1.0 - 0.5 * fades), beta1 * (1.0 - 0.5 * fades * NADAM_FADE)
         product = self.products["momentum"].double() * now.cumprod(0)
-        self.products["momentum"] = product[-1].to(self.rows.dtype)
-        self._unbiased = (1.0 - self._powers("beta2", steps)).unbind()
-        self._by_grad = (-lr * (1.0 - now) / (1.0 - product)).to(lr.dtype).unbind()
-        self._by_mean = (-lr * following / (1.0 - product * following)).to(lr.dtype).unbind()
+        self.products["momentum"] = self._at_end(product)
+        unbiased = 1.0 - self._powers("beta2", steps)
+        by_grad = (-lr * (1.0 - now) / (1.0 - product)).to(lr.dtype)
+        by_mean = (-lr * following / (1.0 - product * following)).to(lr.dtype)
+        return by_grad, by_mean, unbiased, *(self.hyper[name] for name in ("beta1", "beta2", "eps"))
+
+    def _begin(self, *scalars: Tensor) -> None:
+        self._by_grad, self._by_mean, self._unbiased = (s.unbind() for s in scalars[:3])
 
     def _move(self, step: int) -> None:
         (mean, squares), grads = self.memory, self._grads
@@ -228,6 +267,16 @@ class Optimizers:
         for own, optimizer in self._each:
             optimizer.begin(grads[own], factors[:, own], decayed)
 
+    def ahead(self, factors: Tensor, steps: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """See `Stacked.ahead`: (steps,) of what decay leaves, and (steps, scalars), of each member."""
+        found: list[tuple[Tensor, Tensor]] = []
+        for own, optimizer in self._each:
+            kept, scalars = optimizer.ahead(factors[:, own], steps[own])
+            found += zip(
+                kept.squeeze(2).T.contiguous(), torch.cat(scalars, 2).transpose(0, 1).contiguous(), strict=True
+            )
+        return found
+
     def step(self, step: int) -> None:
         """See `Stacked.step`."""
         for _, optimizer in self._each:
@@ -241,6 +290,14 @@ class Optimizers:
     def of(self, member: int) -> tuple[Stacked, int]:
         """A member's optimizer, and its row there."""
         return next((optimizer, member - own.start) for own, optimizer in self._each if member < own.stop)
+
+    def resume(self, member: int, layout: Layout, state: MemberState) -> None:
+        """Gives a member the memory and the products that it had."""
+        optimizer, row = self.of(member)
+        for memory, values in zip(optimizer.memory, state.memory, strict=True):
+            put(layout, memory, row, values)
+        for name, product in state.products.items():
+            optimizer.products[name][row] = product
 
     def keep(self, members: Sequence[int], rows: Tensor) -> None:
         """Drops all other members; `rows` is where the weights lie from now on."""

@@ -13,7 +13,12 @@ from trimtab.stages.train import OWN_TRAINING
 from trimtab.sweep.executors.local import Processes, preloading
 from trimtab.sweep.executors.worker import share
 
-PRELOAD = ("trimtab.stages.population", "trimtab.stages.preflight", "trimtab.sweep.jobs.job")
+PRELOAD = (
+    "trimtab.stages.population",
+    "trimtab.stages.preflight",
+    "trimtab.sweep.jobs.job",
+    "trimtab.population.compiled.beforehand",
+)
 """What trials import, and what brings them into a worker: else each would import that after the fork."""
 AUTO, LIKELY = "auto", "population"
 """Of conf/engine: what leaves the engine open, and what that comes to nearly always."""

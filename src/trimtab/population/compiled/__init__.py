@@ -1,0 +1,1 @@
+"""Perceptrons on a CPU: a step as loops that numba compiles."""
