@@ -40,9 +40,21 @@ def numbers(found: list[list[Candidate]]) -> list[list[int]]:
     return [sorted(c.member.number for c in stack) for stack in found]
 
 
-def test_perceptrons_share_one_on_a_cpu_whatever_they_are() -> None:
+def convolving(number: int, shape: tuple[int, ...], batch_size: int) -> Candidate:
+    model = partial(CNN, channels=16, blocks=2, kernel=3)
+    recipe = Recipe(model, partial(optimizers.adamw, lr=0.1), Constant(), 1, batch_size, None, "val/loss", 1)
+    return Candidate(Member(number, recipe, 0), model(shape, 10), PARTS)
+
+
+def test_what_is_compiled_shares_one_whatever_it_is() -> None:
     candidates = [candidate(n, 16 + 37 * n % 240, 1 + n % 4, 16 * 2 ** (n % 3)) for n in range(24)]
-    assert numbers(stacks([*candidates, candidate(24, 8, rows=parts(train=7))], CPU)) == [[*range(25)]]
+    others = [candidate(24, 8, rows=parts(train=7)), convolving(25, (1, 8, 8), 32), convolving(26, (1, 4000), 256)]
+    assert numbers(stacks([*candidates, *others], CPU)) == [[*range(27)]]
+
+
+def test_large_images_are_not_compiled() -> None:
+    found = stacks([convolving(n, (3, 32, 32), batch_size) for n, batch_size in enumerate((16, 256))], CPU)
+    assert sorted(numbers(found)) == [[0], [1]]
 
 
 def test_alike_share_one_elsewhere() -> None:
@@ -74,9 +86,13 @@ def test_large_folds_are_not_copied_side_by_side() -> None:
     assert sorted(numbers(stacks([candidate(n, 64, rows=large[n % 2]) for n in range(4)], META))) == [[0, 2], [1, 3]]
 
 
+class Own(CNN):
+    """One that the loops are not written for."""
+
+
 def test_other_networks_are_parted_by_shape() -> None:
     def cnn(number: int, channels: int) -> Candidate:
-        model = partial(CNN, channels=channels, blocks=1, kernel=3)
+        model = partial(Own, channels=channels, blocks=1, kernel=3)
         recipe = Recipe(model, partial(optimizers.adamw, lr=0.1), Constant(), 1, 32, None, "val/loss", 1)
         return Candidate(Member(number, recipe, 0), model((1, 40), 10), PARTS)
 
@@ -85,7 +101,7 @@ def test_other_networks_are_parted_by_shape() -> None:
 
 def test_windows_of_a_stack_stay_in_the_caches() -> None:
     def sizes(channels: int, batch_size: int, count: int) -> list[int]:
-        model = partial(CNN, channels=channels, blocks=3, kernel=3)
+        model = partial(Own, channels=channels, blocks=3, kernel=3)
         recipe = Recipe(model, partial(optimizers.adamw, lr=0.1), Constant(), 1, batch_size, None, "val/loss", 1)
         found = numbers(stacks([Candidate(Member(n, recipe, 0), model((1, 40), 10), PARTS) for n in range(count)], CPU))
         assert sorted(n for part in found for n in part) == [*range(count)]

@@ -1,7 +1,7 @@
 """Many trials as one LightningModule with manual optimisation.
 
 A step of the stack is a step of each member: its own batch, its own noise, its own rate. What computes it is a
-`Program`: one for any network on any device (`tensors.py`), and one for perceptrons on a CPU (`compiled/`).
+`Program`: `tensors.py` is one for any network on any device, `compiled/` for perceptrons and convolutions on a CPU.
 """
 
 import time
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from trimtab.data.arrays import Parts
 from trimtab.errors import Pruned
-from trimtab.population.compiled import perceptrons
+from trimtab.population.compiled import singles
 from trimtab.population.members import Member
 from trimtab.population.program import Program
 from trimtab.population.state import MemberState
@@ -178,8 +178,8 @@ class Population(pl.LightningModule):
 
 def _program(members: Sequence[Member], models: Sequence[nn.Module], parts: Sequence[Parts[Rows]]) -> Program:
     place = parts[0].train.x.device
-    if all(perceptrons.can_train(model, place) for model in models):
-        return perceptrons.Perceptrons(members, models, parts)  # type: ignore[arg-type]
+    if all(singles.can_train(*given, place) for given in zip(members, models, strict=True)):
+        return singles.Singles(members, models, parts)  # type: ignore[arg-type]
     return Tensors(members, models, parts)
 
 

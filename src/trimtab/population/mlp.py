@@ -70,7 +70,7 @@ def kind_of(norm: nn.Module | None) -> str:
     """Of a normalisation, as conf/model names it."""
     if isinstance(norm, nn.modules.batchnorm._BatchNorm):
         return "batch"
-    return "none" if norm is None else "layer"
+    return "none" if norm is None or isinstance(norm, nn.Identity) else "layer"
 
 
 def rates(model: MLP) -> tuple[float, float]:

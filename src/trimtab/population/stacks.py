@@ -1,7 +1,7 @@
 """Which members share a stack.
 
-Perceptrons on a CPU cost what each costs alone, whoever is beside them (see `compiled/`): they share one, and the cost
-of its epochs. Other networks must be alike, and on a CPU gain by company until their windows leave the caches.
+What `compiled/` trains costs what each costs alone, whoever is beside it: all that share one, and the cost of its
+epochs. Other networks must be alike, and on a CPU gain by company until their windows leave the caches.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from torch import nn
 from trimtab.data.arrays import Arrays, Parts
 from trimtab.models.cnn import CNN
 from trimtab.population.cnn import window_numbers
-from trimtab.population.compiled.perceptrons import can_train
+from trimtab.population.compiled.singles import can_train
 from trimtab.population.members import Member, company
 
 
@@ -42,7 +42,7 @@ def stacks(candidates: Sequence[Candidate], device: torch.device) -> list[list[C
     """
     alike: dict[str, list[Candidate]] = {}
     for candidate in candidates:
-        compiled = can_train(candidate.model, device)
+        compiled = can_train(candidate.member, candidate.model, device)
         shared = "compiled" if compiled else repr((company(candidate.member.recipe), _lengths(candidate.parts)))
         alike.setdefault(shared, []).append(candidate)
     groups = [sorted(group, key=lambda c: (_size(c.model), c.member.number)) for group in alike.values()]

@@ -1,1 +1,1 @@
-"""Perceptrons on a CPU: a step as loops that numba compiles."""
+"""Perceptrons and convolutional networks on a CPU: a step as loops that numba compiles."""

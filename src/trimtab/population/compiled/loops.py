@@ -1,11 +1,14 @@
-"""Steps of one perceptron as plain loops over its numbers, which numba compiles: a step is one call, not fifty.
+"""Steps of one network as plain loops over its numbers, which numba compiles: a step is one call, not fifty.
 
 What torch's calls cost besides their arithmetic is most of a small network's step. Here nothing is called but matrix
 products, and what stands between two of them is one pass over numbers that are still in the caches.
 
+A network is a chain of layers, and a layer is: windows of a map – product – normalisation – activation – pooling –
+dropout of channels. A dense one has a map of one position, and may drop units of what it is given. Numbers lie as
+(examples, height, width, channels); a sequence has a height of 1. The last layer is the output.
+
 All that is compiled lies in this file: numba compiles again when it changes, and would not for another file's sake.
-Weights and everything that is learned with them lie in one row per member (see `flat.Layout`). Names are those of
-`models/mlp.py`: layer 0 is the first hidden one, and the last is the output.
+Weights and all that is learned with them lie in one row per member (see `flat.Layout`).
 """
 
 from collections.abc import Callable
@@ -31,38 +34,58 @@ LEAK, EPS, MOMENTUM = np.float32(0.01), np.float32(1e-5), np.float32(0.1)
 _0, _1, _2, _HALF = np.float32(0), np.float32(1), np.float32(2), np.float32(0.5)
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled at its first call, and kept for the next process where there is a place to keep it."""
+_compiled = njit(error_model="numpy")
+_within = njit(error_model="numpy", inline="always")
+"""Of what is given a whole network or room: to pass it on takes as long as a small product."""
+
+
+def _kept(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiled with all that it calls, and kept for the next process where there is a place to keep it."""
     try:
-        return njit(cache=True, error_model="numpy")(function)
+        return njit(error_model="numpy", cache=True)(function)
     except RuntimeError:  # neither beside this file nor in the user's cache
         return njit(error_model="numpy")(function)
 
 
 class Network(NamedTuple):
-    """A perceptron, and where in its row each parameter begins.
+    """Layers, and where in the member's row each parameter begins; arrays are (layers,) unless said otherwise.
 
     Attributes:
-        sizes: (layers + 1,) units, from features to outputs.
-        weights: (layers,) where W begins, (outputs, inputs) of a layer.
-        biases: (layers,) where b begins; -1 where there is none.
-        scales: (layers,) of the normalisation, -1 where there is none.
+        channels: of the map that a layer is given.
+        units: of the map that it makes.
+        sides: (layers, 2) height and width of the map that it is given; a product keeps them.
+        kernel: (layers, 2) of the window.
+        pool: (layers, 2) factor by which each side is pooled.
+        means: 1 where it is given the mean over a map's positions, else 0.
+        weights: where W begins, (units, kernel · channels).
+        biases: where b begins; -1 where there is none.
+        scales: of the normalisation; -1 where there is none.
         shifts: likewise.
-        units: (layers + 1,) hidden units before a layer.
         activation: number in ACTIVATIONS.
         normalisation: number in NORMALISATIONS.
         decayed: length of the part of the row that decay and penalties act on.
+        at: (layers + 1, 7) numbers of one example that lie before a layer's own: of windows, of what it makes, of that
+            pooled, of means, of masks before it and behind it; lastly units, whatever the example.
     """
 
-    sizes: Ints
+    channels: Ints
+    units: Ints
+    sides: Ints
+    kernel: Ints
+    pool: Ints
+    means: Ints
     weights: Ints
     biases: Ints
     scales: Ints
     shifts: Ints
-    units: Ints
     activation: int
     normalisation: int
     decayed: int
+    at: Ints
+
+
+WINDOWS, MADE, POOLED, MEANS, BEFORE, BEHIND, UNITS = range(7)
+"""Columns of `Network.at`."""
 
 
 class Learned(NamedTuple):
@@ -87,7 +110,7 @@ class Data(NamedTuple):
     """What it is trained on.
 
     Attributes:
-        x: (rows, features).
+        x: (rows, numbers of an example), channels last.
         y: (rows,) class numbers, or standardised targets.
         class_weights: (outputs,); empty for a regression.
     """
@@ -103,7 +126,7 @@ class Epoch(NamedTuple):
     Attributes:
         order: (rows,) numbers of the rows, batch after batch.
         batch: rows of a batch; the last one may have fewer.
-        keys: (steps, layers) of dropout, of the inputs first; empty where nothing drops.
+        keys: (steps, layers, 2) of dropout before a layer, and of channels behind it; empty where nothing drops.
         decay: (steps,) what weight decay leaves of a weight.
         scalars: (steps, …) of the optimizer, see `optimizers.Stacked.scalars`.
         thresholds: (steps,) of the proximal step of L1.
@@ -129,9 +152,9 @@ class Knobs(NamedTuple):
         l1: and so on.
         clip_value: infinite where it is off.
         clip_norm: likewise.
-        least: (2,) of inputs and hidden units, see `dropout.thresholds`.
-        factor: (2,) likewise; 1 where nothing drops.
-        positions: (batch, widest) of `dropout.positions`.
+        least: (layers, 2) as the keys, see `dropout.thresholds`.
+        factor: (layers, 2) likewise; 1 where nothing drops.
+        positions: (batch, widest) of `dropout.positions`; empty where nothing drops.
     """
 
     optimizer: int
@@ -146,28 +169,38 @@ class Knobs(NamedTuple):
 
 
 class Room(NamedTuple):
-    """Memory for what a backward pass needs; layer after layer, each of `rows` rows.
+    """Memory for what a backward pass needs, layer after layer, each of `rows` examples; empty where nothing needs it.
 
     Attributes:
-        rows: the most that go through at once.
+        rows: the most examples that go through at once.
         x: inputs.
-        z: what the activation is given.
-        a: what it makes, after dropout.
-        grad: gradients of either.
-        mask: of dropout; empty where nothing drops.
-        normal: normalised units; empty where nothing normalises.
-        factor: 1 / standard deviation, for each unit or row.
+        windows: of maps.
+        z: what activations are given.
+        a: what they make.
+        pooled: of that, where a layer pools.
+        dropped: of that, where channels drop.
+        mean: over positions.
+        normal: normalised units.
+        factor: 1 / standard deviation, of each unit, or of each example.
+        before: masks of dropout before layers.
+        behind: and behind them.
+        grads: (2, …) gradients of a layer at a time.
         out: outputs.
     """
 
     rows: int
     x: Floats
+    windows: Floats
     z: Floats
     a: Floats
-    grad: Floats
-    mask: Floats
+    pooled: Floats
+    dropped: Floats
+    mean: Floats
     normal: Floats
     factor: Floats
+    before: Floats
+    behind: Floats
+    grads: Floats
     out: Floats
 
 
@@ -221,6 +254,13 @@ def normal_cdf(x):  # type: ignore[no-untyped-def]
 
 
 @_compiled
+def copy(x, out):  # type: ignore[no-untyped-def]
+    """out ← x; an assignment of slices takes seconds to compile, for the sentence that it might fail with."""
+    for i in range(len(x)):
+        out[i] = x[i]
+
+
+@_compiled
 def bend(kind, z, a):  # type: ignore[no-untyped-def]
     """a ← activation(z). A number that is none stays so: who diverged must be seen."""
     if kind == RELU:
@@ -245,7 +285,7 @@ def bend(kind, z, a):  # type: ignore[no-untyped-def]
         for i in range(len(z)):
             a[i] = sigmoid(z[i])
     else:
-        a[:] = z
+        copy(z, a)
 
 
 @_compiled
@@ -279,9 +319,9 @@ def straighten(kind, z, grad):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def drop(x, mask, key, positions, least, factor):  # type: ignore[no-untyped-def]
-    """x ← x · mask, which is kept: `dropout.mask_of`, number by number."""
-    rows, units = x.shape
+def draw(mask, key, positions, least, factor):  # type: ignore[no-untyped-def]
+    """(rows, units) of what units are multiplied with: `dropout.mask_of`, number by number."""
+    rows, units = mask.shape
     for r in range(rows):
         for j in range(units):
             h = np.uint32(positions[r, j] ^ key)
@@ -289,25 +329,134 @@ def drop(x, mask, key, positions, least, factor):  # type: ignore[no-untyped-def
             h = np.uint32(h ^ (h >> np.uint32(15)))
             h = np.uint32(h * np.uint32(0x846CA68B))
             mask[r, j] = factor if np.float32(np.int32(h)) >= least else _0
-            x[r, j] *= mask[r, j]
+
+
+@_compiled
+def times(x, mask, out):  # type: ignore[no-untyped-def]
+    """out ← x · mask, of (examples, positions, units) and (examples, units)."""
+    examples, positions, units = x.shape
+    for e in range(examples):
+        for p in range(positions):
+            for j in range(units):
+                out[e, p, j] = x[e, p, j] * mask[e, j]
+
+
+@_compiled
+def cut(x, kernel, windows):  # type: ignore[no-untyped-def]
+    """(examples, height, width, channels) → what lies around each position, zeros beyond the ends."""
+    examples, height, width, channels = x.shape
+    tall, wide = kernel
+    row = 0
+    for e in range(examples):
+        for i in range(height):
+            for j in range(width):
+                at = 0
+                for di in range(i - tall // 2, i + tall // 2 + 1):
+                    for dj in range(j - wide // 2, j + wide // 2 + 1):
+                        to = windows[row, at : at + channels]
+                        if 0 <= di < height and 0 <= dj < width:
+                            for c in range(channels):
+                                to[c] = x[e, di, dj, c]
+                        else:
+                            to[:] = _0
+                        at += channels
+                row += 1
+
+
+@_compiled
+def cut_back(grad, kernel, into):  # type: ignore[no-untyped-def]
+    """The gradient of a map from that of its windows."""
+    examples, height, width, channels = into.shape
+    tall, wide = kernel
+    into[:] = _0
+    row = 0
+    for e in range(examples):
+        for i in range(height):
+            for j in range(width):
+                at = 0
+                for di in range(i - tall // 2, i + tall // 2 + 1):
+                    for dj in range(j - wide // 2, j + wide // 2 + 1):
+                        if 0 <= di < height and 0 <= dj < width:
+                            of = grad[row, at : at + channels]
+                            for c in range(channels):
+                                into[e, di, dj, c] += of[c]
+                        at += channels
+                row += 1
+
+
+@_compiled
+def pool(a, factors, pooled):  # type: ignore[no-untyped-def]
+    """The largest of each field of neighbours."""
+    examples, height, width, units = pooled.shape
+    tall, wide = factors
+    for e in range(examples):
+        for i in range(height):
+            for j in range(width):
+                best = pooled[e, i, j]
+                for u in range(units):
+                    best[u] = a[e, i * tall, j * wide, u]
+                for n in range(1, tall * wide):
+                    other = a[e, i * tall + n // wide, j * wide + n % wide]
+                    for u in range(units):
+                        best[u] = other[u] if other[u] > best[u] else best[u]
+
+
+@_compiled
+def pool_back(grad, a, pooled, factors, into):  # type: ignore[no-untyped-def]
+    """The gradient goes to the first of the largest; `grad` is used up."""
+    examples, height, width, units = pooled.shape
+    tall, wide = factors
+    into[:] = _0  # sides that don't divide leave a rest
+    for e in range(examples):
+        for i in range(height):
+            for j in range(width):
+                best, left = pooled[e, i, j], grad[e, i, j]
+                for n in range(tall * wide):
+                    own = a[e, i * tall + n // wide, j * wide + n % wide]
+                    to = into[e, i * tall + n // wide, j * wide + n % wide]
+                    for u in range(units):
+                        to[u] = left[u] if own[u] == best[u] else _0
+                        left[u] = _0 if own[u] == best[u] else left[u]
+
+
+@_compiled
+def spread(grad, into):  # type: ignore[no-untyped-def]
+    """The gradient of positions from that of their mean."""
+    examples, positions, units = into.shape
+    share = _1 / np.float32(positions)
+    for e in range(examples):
+        for p in range(positions):
+            for j in range(units):
+                into[e, p, j] = grad[e, j] * share
+
+
+@_compiled
+def average(x, mean):  # type: ignore[no-untyped-def]
+    """(examples, positions, units) → (examples, units)."""
+    examples, positions, units = x.shape
+    share = _1 / np.float32(positions)
+    mean[:] = _0
+    for e in range(examples):
+        for p in range(positions):
+            for j in range(units):
+                mean[e, j] += x[e, p, j] * share
 
 
 @_compiled
 def normalise_batch(z, normal, factor, scale, shift, running, training):  # type: ignore[no-untyped-def]
-    """z ← scale · (z − mean) / deviation + shift over the batch; of a single row the running statistics count."""
+    """z ← scale · (z − mean) / deviation + shift over the rows; of a single row the running statistics count."""
     rows, units = z.shape
-    batch = training and rows > 1
-    mean = np.zeros(units, np.float32) if batch else running[0]
-    var = np.zeros(units, np.float32) if batch else running[1]
-    if batch:
-        share = _1 / np.float32(rows)
+    mean, var = running[0].copy(), running[1].copy()
+    if training and rows > 1:
+        mean[:] = _0
+        var[:] = _0
+        share, wider = _1 / np.float32(rows), np.float32(rows) / np.float32(rows - 1)
         for r in range(rows):
             for j in range(units):
                 mean[j] += z[r, j] * share
         for r in range(rows):
             for j in range(units):
                 var[j] += (z[r, j] - mean[j]) * (z[r, j] - mean[j]) * share
-        wider = np.float32(rows) / np.float32(rows - 1)
         for j in range(units):
             running[0, j] += MOMENTUM * (mean[j] - running[0, j])
             running[1, j] += MOMENTUM * (var[j] * wider - running[1, j])
@@ -338,39 +487,44 @@ def normalise_batch_back(grad, normal, factor, scale, along, across):  # type: i
 
 @_compiled
 def normalise_layer(z, normal, factor, scale, shift):  # type: ignore[no-untyped-def]
-    """z ← scale · (z − mean) / deviation + shift over the units of each row."""
-    rows, units = z.shape
-    share = _1 / np.float32(units)
-    for r in range(rows):
+    """z ← scale · (z − mean) / deviation + shift over all positions and units of each example."""
+    examples, positions, units = z.shape
+    share = _1 / np.float32(positions * units)
+    for e in range(examples):
         mean = _0
-        for j in range(units):
-            mean += z[r, j] * share
+        for p in range(positions):
+            for j in range(units):
+                mean += z[e, p, j] * share
         var = _0
-        for j in range(units):
-            var += (z[r, j] - mean) * (z[r, j] - mean) * share
-        factor[r] = _1 / np.sqrt(var + EPS)
-        for j in range(units):
-            normal[r, j] = (z[r, j] - mean) * factor[r]
-            z[r, j] = normal[r, j] * scale[j] + shift[j]
+        for p in range(positions):
+            for j in range(units):
+                var += (z[e, p, j] - mean) * (z[e, p, j] - mean) * share
+        factor[e] = _1 / np.sqrt(var + EPS)
+        for p in range(positions):
+            for j in range(units):
+                normal[e, p, j] = (z[e, p, j] - mean) * factor[e]
+                z[e, p, j] = normal[e, p, j] * scale[j] + shift[j]
 
 
 @_compiled
 def normalise_layer_back(grad, normal, factor, scale, along, across):  # type: ignore[no-untyped-def]
-    """As `normalise_batch_back`, over the units of each row."""
-    rows, units = grad.shape
+    """As `normalise_batch_back`, over all positions and units of each example."""
+    examples, positions, units = grad.shape
     along[:] = _0
     across[:] = _0
-    share = _1 / np.float32(units)
-    for r in range(rows):
+    share = _1 / np.float32(positions * units)
+    for e in range(examples):
         mean, hanging = _0, _0
-        for j in range(units):
-            along[j] += grad[r, j]
-            across[j] += grad[r, j] * normal[r, j]
-            grad[r, j] *= scale[j]
-            mean += grad[r, j] * share
-            hanging += grad[r, j] * normal[r, j] * share
-        for j in range(units):
-            grad[r, j] = (grad[r, j] - mean - normal[r, j] * hanging) * factor[r]
+        for p in range(positions):
+            for j in range(units):
+                along[j] += grad[e, p, j]
+                across[j] += grad[e, p, j] * normal[e, p, j]
+                grad[e, p, j] *= scale[j]
+                mean += grad[e, p, j] * share
+                hanging += grad[e, p, j] * normal[e, p, j] * share
+        for p in range(positions):
+            for j in range(units):
+                grad[e, p, j] = (grad[e, p, j] - mean - normal[e, p, j] * hanging) * factor[e]
 
 
 @_compiled
@@ -379,46 +533,102 @@ def _part(array, first, rows, columns):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def forward(net, learned, knobs, room, rows, keys, training):  # type: ignore[no-untyped-def]
-    """Outputs of the first `rows` inputs in the room, (rows, outputs) there."""
-    last = len(net.sizes) - 2
-    row, a = learned.row, _part(room.x, 0, rows, net.sizes[0])
-    drops = training and len(keys) > 0
-    if drops and knobs.factor[0] > _1:
-        # Nobody needs this mask again: the inputs have no gradient.
-        mask = _part(room.grad, 0, rows, net.sizes[0])
-        drop(a, mask, keys[0], knobs.positions, knobs.least[0], knobs.factor[0])
-    for layer in range(last):
-        inputs, units = net.sizes[layer], net.sizes[layer + 1]
-        at = net.units[layer]
-        z = _part(room.z, at * room.rows, rows, units)
-        np.dot(a, _part(row, net.weights[layer], units, inputs).T, z)
+def _cube(array, first, examples, positions, units):  # type: ignore[no-untyped-def]
+    return array[first : first + examples * positions * units].reshape(examples, positions, units)
+
+
+@_compiled
+def _maps(array, first, examples, sides, channels):  # type: ignore[no-untyped-def]
+    height, width = sides[0], sides[1]
+    return array[first : first + examples * height * width * channels].reshape(examples, height, width, channels)
+
+
+@_within
+def _output(net, knobs, room, layer):  # type: ignore[no-untyped-def]
+    """What lies where a layer leaves it, and its first number; of the layer before the first, the inputs."""
+    if layer < 0:
+        return room.x, 0
+    if knobs.factor[layer, 1] > _1:
+        return room.dropped, net.at[layer, POOLED] * room.rows
+    if net.pool[layer, 0] * net.pool[layer, 1] > 1:
+        return room.pooled, net.at[layer, POOLED] * room.rows
+    return room.a, net.at[layer, MADE] * room.rows
+
+
+@_within
+def _input(net, knobs, room, layer):  # type: ignore[no-untyped-def]
+    """Likewise, what a layer multiplies its weights with."""
+    if net.kernel[layer, 0] * net.kernel[layer, 1] > 1:
+        return room.windows, net.at[layer, WINDOWS] * room.rows
+    if net.means[layer] > 0:
+        return room.mean, net.at[layer, MEANS] * room.rows
+    return _output(net, knobs, room, layer - 1)
+
+
+@_compiled
+def forward(net, learned, knobs, room, examples, keys, training):  # type: ignore[no-untyped-def]
+    """Outputs of the first inputs in the room, which lie there then."""
+    last, row, drops = len(net.units) - 1, learned.row, training and len(keys) > 0
+    for layer in range(last + 1):
+        channels, units, sides, kernel = net.channels[layer], net.units[layer], net.sides[layer], net.kernel[layer]
+        positions, inputs = sides[0] * sides[1], kernel[0] * kernel[1] * channels
+        rows = examples * positions
+        source, first = _output(net, knobs, room, layer - 1)
+        given, start = _input(net, knobs, room, layer)
+        x = _part(given, start, rows, inputs)
+        if kernel[0] * kernel[1] > 1:
+            cut(_maps(source, first, examples, sides, channels), kernel, x)
+        elif net.means[layer] > 0:
+            fields = (net.sides[layer - 1, 0] // net.pool[layer - 1, 0]) * (
+                net.sides[layer - 1, 1] // net.pool[layer - 1, 1]
+            )
+            average(_cube(source, first, examples, fields, channels), x)
+        if drops and knobs.factor[layer, 0] > _1:
+            mask = _part(room.before, net.at[layer, BEFORE] * room.rows, rows, inputs)
+            draw(mask, keys[layer, 0], knobs.positions, knobs.least[layer, 0], knobs.factor[layer, 0])
+            for i in range(rows):
+                for j in range(inputs):
+                    x[i, j] *= mask[i, j]
+        made = net.at[layer, MADE] * room.rows
+        z = _part(room.z, made, rows, units) if layer < last else _part(room.out, 0, rows, units)
+        np.dot(x, _part(row, net.weights[layer], units, inputs).T, z)
         if net.biases[layer] >= 0:
             bias = row[net.biases[layer] : net.biases[layer] + units]
-            for r in range(rows):
+            for i in range(rows):
                 for j in range(units):
-                    z[r, j] += bias[j]
+                    z[i, j] += bias[j]
+        if layer == last:
+            return
         if net.normalisation != NONE:
             scale = row[net.scales[layer] : net.scales[layer] + units]
             shift = row[net.shifts[layer] : net.shifts[layer] + units]
-            normal = _part(room.normal, at * room.rows, rows, units)
+            normal = _part(room.normal, made, rows, units)
             if net.normalisation == BATCH:
-                running = learned.running[:, at : at + units]
-                normalise_batch(z, normal, room.factor[at : at + units], scale, shift, running, training)
+                own = net.at[layer, UNITS]
+                factor, running = room.factor[own : own + units], learned.running[:, own : own + units]
+                normalise_batch(z, normal, factor, scale, shift, running, training)
             else:
-                normalise_layer(z, normal, room.factor[layer * room.rows :], scale, shift)
-        a = _part(room.a, at * room.rows, rows, units)
-        bend(net.activation, z.reshape(-1), a.reshape(-1))
-        if drops and knobs.factor[1] > _1:
-            mask = _part(room.mask, at * room.rows, rows, units)
-            drop(a, mask, keys[layer + 1], knobs.positions, knobs.least[1], knobs.factor[1])
-    inputs, outputs = net.sizes[last], net.sizes[last + 1]
-    out = _part(room.out, 0, rows, outputs)
-    np.dot(a, _part(row, net.weights[last], outputs, inputs).T, out)
-    bias = row[net.biases[last] : net.biases[last] + outputs]
-    for r in range(rows):
-        for j in range(outputs):
-            out[r, j] += bias[j]
+                cubes = z.reshape(examples, positions, units), normal.reshape(examples, positions, units)
+                normalise_layer(cubes[0], cubes[1], room.factor[layer * room.rows :], scale, shift)
+        bend(net.activation, z.reshape(-1), room.a[made : made + rows * units])
+        fields = positions
+        if net.pool[layer, 0] * net.pool[layer, 1] > 1:
+            smaller = sides // net.pool[layer]
+            fields = smaller[0] * smaller[1]
+            pooled = _maps(room.pooled, net.at[layer, POOLED] * room.rows, examples, smaller, units)
+            pool(_maps(room.a, made, examples, sides, units), net.pool[layer], pooled)
+        if knobs.factor[layer, 1] > _1:
+            pools = net.pool[layer, 0] * net.pool[layer, 1] > 1
+            of = _cube(room.pooled, net.at[layer, POOLED] * room.rows, examples, fields, units)
+            if not pools:
+                of = _cube(room.a, made, examples, fields, units)
+            to = _cube(room.dropped, net.at[layer, POOLED] * room.rows, examples, fields, units)
+            if drops:
+                mask = _part(room.behind, net.at[layer, BEHIND] * room.rows, examples, units)
+                draw(mask, keys[layer, 1], knobs.positions, knobs.least[layer, 1], knobs.factor[layer, 1])
+                times(of, mask, to)
+            else:
+                copy(of.reshape(-1), to.reshape(-1))
 
 
 @_compiled
@@ -473,40 +683,68 @@ def _sum_rows(grad, into):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def backward(net, learned, knobs, room, rows, drops):  # type: ignore[no-untyped-def]
+def backward(net, learned, knobs, room, examples, drops):  # type: ignore[no-untyped-def]
     """Writes the gradient of every weight from that of the outputs, which lies where they did."""
-    last = len(net.sizes) - 2
-    row, to = learned.row, learned.grad
-    grad = _part(room.out, 0, rows, net.sizes[last + 1])
+    last, row, to = len(net.units) - 1, learned.row, learned.grad
+    here, there = room.grads[0], room.grads[1]
+    grad = _part(room.out, 0, examples, net.units[last])
     for layer in range(last, -1, -1):
-        inputs, units = net.sizes[layer], net.sizes[layer + 1]
-        given, first = (room.a, net.units[layer - 1] * room.rows) if layer > 0 else (room.x, 0)
-        x = _part(given, first, rows, inputs)
+        channels, units, sides, kernel = net.channels[layer], net.units[layer], net.sides[layer], net.kernel[layer]
+        inputs = kernel[0] * kernel[1] * channels
+        rows = examples * sides[0] * sides[1]
+        given, start = _input(net, knobs, room, layer)
+        x = _part(given, start, rows, inputs)
         np.dot(grad.T, x, _part(to, net.weights[layer], units, inputs))
         if net.biases[layer] >= 0:
             _sum_rows(grad, to[net.biases[layer] : net.biases[layer] + units])
         if layer == 0:
             return
+        of_input = _part(there, 0, rows, inputs)
+        np.dot(grad, _part(row, net.weights[layer], units, inputs), of_input)
+        here, there = there, here
+        if drops and knobs.factor[layer, 0] > _1:
+            mask = _part(room.before, net.at[layer, BEFORE] * room.rows, rows, inputs)
+            for i in range(rows):
+                for j in range(inputs):
+                    of_input[i, j] *= mask[i, j]
+        # `here` has the gradient of what the layer was given; from now on `layer` is the one before.
         below = layer - 1
-        at = net.units[below]
-        before = _part(room.grad, at * room.rows, rows, inputs)
-        np.dot(grad, _part(row, net.weights[layer], units, inputs), before)
-        grad = before
-        flat = grad.reshape(-1)
-        if drops and knobs.factor[1] > _1:
-            mask = room.mask[at * room.rows : at * room.rows + rows * inputs]
-            for i in range(len(flat)):
-                flat[i] *= mask[i]
-        straighten(net.activation, room.z[at * room.rows : at * room.rows + rows * inputs], flat)
+        fields = net.sides[below] // net.pool[below]
+        numbers = examples * fields[0] * fields[1] * channels
+        if kernel[0] * kernel[1] > 1:
+            cut_back(of_input, kernel, _maps(there, 0, examples, sides, channels))
+            here, there = there, here
+        elif net.means[layer] > 0:
+            spread(of_input, _cube(there, 0, examples, fields[0] * fields[1], channels))
+            here, there = there, here
+        if drops and knobs.factor[below, 1] > _1:
+            mask = _part(room.behind, net.at[below, BEHIND] * room.rows, examples, channels)
+            whole = _cube(here, 0, examples, fields[0] * fields[1], channels)
+            times(whole, mask, whole)
+        made, positions = net.at[below, MADE] * room.rows, net.sides[below, 0] * net.sides[below, 1]
+        if net.pool[below, 0] * net.pool[below, 1] > 1:
+            pool_back(
+                _maps(here, 0, examples, fields, channels),
+                _maps(room.a, made, examples, net.sides[below], channels),
+                _maps(room.pooled, net.at[below, POOLED] * room.rows, examples, fields, channels),
+                net.pool[below],
+                _maps(there, 0, examples, net.sides[below], channels),
+            )
+            here, there = there, here
+            numbers = examples * positions * channels
+        straighten(net.activation, room.z[made : made + numbers], here[:numbers])
+        grad = _part(here, 0, examples * positions, channels)
         if net.normalisation != NONE:
-            scale = row[net.scales[below] : net.scales[below] + inputs]
-            along = to[net.shifts[below] : net.shifts[below] + inputs]
-            across = to[net.scales[below] : net.scales[below] + inputs]
-            normal = _part(room.normal, at * room.rows, rows, inputs)
+            scale = row[net.scales[below] : net.scales[below] + channels]
+            along = to[net.shifts[below] : net.shifts[below] + channels]
+            across = to[net.scales[below] : net.scales[below] + channels]
+            normal = _part(room.normal, made, examples * positions, channels)
             if net.normalisation == BATCH:
-                normalise_batch_back(grad, normal, room.factor[at : at + inputs], scale, along, across)
+                own = net.at[below, UNITS]
+                normalise_batch_back(grad, normal, room.factor[own : own + channels], scale, along, across)
             else:
-                normalise_layer_back(grad, normal, room.factor[below * room.rows :], scale, along, across)
+                cubes = grad.reshape(examples, positions, channels), normal.reshape(examples, positions, channels)
+                normalise_layer_back(cubes[0], cubes[1], room.factor[below * room.rows :], scale, along, across)
 
 
 @_compiled
@@ -569,7 +807,7 @@ def _shrink(row, threshold):  # type: ignore[no-untyped-def]
 def _gather(x, numbers, room):  # type: ignore[no-untyped-def]
     features = x.shape[1]
     for r in range(len(numbers)):
-        room[r * features : (r + 1) * features] = x[numbers[r]]
+        copy(x[numbers[r]], room[r * features :])
 
 
 @_compiled
@@ -580,8 +818,8 @@ def gradient(net, learned, data, epoch, knobs, room, step, given):  # type: igno
     rows = len(numbers)
     if not given:
         _gather(data.x, numbers, room.x)
-    forward(net, learned, knobs, room, rows, epoch.keys[step] if drops else epoch.keys.reshape(-1), True)
-    out = _part(room.out, 0, rows, net.sizes[-1])
+    forward(net, learned, knobs, room, rows, epoch.keys[step] if drops else epoch.keys.reshape(0, 2), True)
+    out = _part(room.out, 0, rows, net.units[-1])
     if len(data.class_weights) > 0:
         epoch.losses[step] = cross_entropy(out, data.y, numbers, data.class_weights, knobs.smoothing)
     else:
@@ -601,38 +839,53 @@ def update(net, learned, epoch, knobs, step):  # type: ignore[no-untyped-def]
         _shrink(row[:ends], epoch.thresholds[step])
 
 
-@_compiled
-def train(net, learned, data, epoch, knobs, room, start, stop):  # type: ignore[no-untyped-def]
-    """Steps `start` … `stop` − 1 of an epoch."""
+GRADIENT, CLIP, UPDATE = 1, 2, 4
+"""Parts of a step, to be added up."""
+
+
+@_kept
+def run(net, learned, data, epoch, knobs, room, parts, start, stop, given, x, found):  # type: ignore[no-untyped-def]
+    """Steps `start` … `stop` − 1 of an epoch, and outputs: all in one, since compiling takes longer than running.
+
+    Args:
+        net: see its class, as for the next five.
+        learned: changed.
+        data: to learn from.
+        epoch: its losses are written to.
+        knobs: of training.
+        room: used.
+        parts: of each step, 0 … 7.
+        start: number of the first step.
+        stop: of the last one but one.
+        given: whether inputs lie in the room already.
+        x: (rows, numbers of an example) whose outputs are wanted; nothing drops.
+        found: (rows, outputs) written to.
+    """
     for step in range(start, stop):
-        gradient(net, learned, data, epoch, knobs, room, step, False)
-        clip(learned.grad, knobs.clip_value, knobs.clip_norm)
-        update(net, learned, epoch, knobs, step)
-
-
-@_compiled
-def outputs(net, learned, x, knobs, room, found):  # type: ignore[no-untyped-def]
-    """(rows, features) → (rows, outputs), written to `found`; nothing drops."""
-    features, columns = net.sizes[0], net.sizes[-1]
-    none = np.empty(0, np.int32)
-    for start in range(0, len(x), room.rows):
-        rows = min(room.rows, len(x) - start)
-        room.x[: rows * features] = x[start : start + rows].reshape(-1)
+        if parts & GRADIENT:
+            gradient(net, learned, data, epoch, knobs, room, step, given)
+        if parts & CLIP:
+            clip(learned.grad, knobs.clip_value, knobs.clip_norm)
+        if parts & UPDATE:
+            update(net, learned, epoch, knobs, step)
+    none = np.empty((0, 2), np.int32)
+    for first in range(0, len(x), room.rows):
+        rows = min(room.rows, len(x) - first)
+        copy(x[first : first + rows].reshape(-1), room.x)
         forward(net, learned, knobs, room, rows, none, False)
-        found[start : start + rows] = _part(room.out, 0, rows, columns)
+        copy(room.out[: rows * found.shape[1]], found[first : first + rows].reshape(-1))
 
 
 def ready() -> None:
-    """Has numba compile the loops for this machine, or read what it compiled before: a quarter of a minute, or 0.2 s.
+    """Has numba compile the loops for this machine, or read what it compiled before: a third of a minute, or 0.2 s.
 
     The first call would do so, too; here nobody waits for it who did not ask.
     """
-    floats, ints = np.zeros(0, np.float32), np.zeros(2, np.int64)
-    net = Network(np.ones(2, np.int64), ints, ints, ints, ints, ints, 0, 0, 0)
+    floats, one, two = np.zeros(0, np.float32), np.ones(1, np.int64), np.ones((1, 2), np.int64)
+    net = Network(one, one, two, two, two, one, one, one, one, one, 0, 0, 0, np.zeros((2, 7), np.int64))
     learned = Learned(floats, floats, floats, floats, np.zeros((2, 0), np.float32))
     zero, none = np.float32(0), np.zeros((0, 1), np.float32)
-    knobs = Knobs(0, zero, zero, zero, zero, zero, floats, floats, np.zeros((0, 0), np.int32))
-    room = Room(1, *(floats for _ in Room._fields[1:]))
-    epoch = Epoch(ints, 1, np.zeros((0, 0), np.int32), floats, none, floats, floats)
-    train(net, learned, Data(none, floats, floats), epoch, knobs, room, 0, 0)
-    outputs(net, learned, none, knobs, room, none)
+    knobs = Knobs(0, zero, zero, zero, zero, zero, none, none, np.zeros((0, 0), np.int32))
+    room = Room(1, *(floats,) * 11, none, floats)
+    epoch = Epoch(one, 1, np.zeros((0, 0, 2), np.int32), floats, none, floats, floats)
+    run(net, learned, Data(none, floats, floats), epoch, knobs, room, 0, 0, 0, False, none, none)

@@ -1,7 +1,7 @@
-"""Perceptrons on a CPU, each with the loops of `loops.py` for itself: a member costs what its own sizes cost.
+"""Networks on a CPU, each with the loops of `loops.py` for itself: a member costs what its own sizes cost.
 
-There is no padding, and members may have different batches, depths, normalisations and rows: what they share is the
-epoch, which Lightning runs once for all. A step calls nothing but matrix products; to join those would gain nothing.
+There is no padding, and members may differ in all that they are: what they share is the epoch, which Lightning runs
+once for all. A step calls nothing but matrix products; to join those would gain nothing.
 """
 
 from collections.abc import Sequence
@@ -15,21 +15,30 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from trimtab.data.arrays import Parts
+from trimtab.models.cnn import CNN
 from trimtab.models.mlp import MLP
+from trimtab.population import cnn, mlp
 from trimtab.population.compiled import loops
-from trimtab.population.compiled.perceptron import Perceptron
+from trimtab.population.compiled.single import Single
 from trimtab.population.flat import put
 from trimtab.population.members import Member
-from trimtab.population.mlp import is_written_out
 from trimtab.population.optimizers import Optimizers
 from trimtab.population.program import Named
 from trimtab.population.state import MemberState
 from trimtab.trial.batches import Rows
 
+MOST_WINDOWS = 1_500_000
+"""Numbers in the windows of a batch of images: larger ones are torch's to convolve."""
 
-def can_train(model: nn.Module, place: torch.device) -> bool:
+
+def can_train(member: Member, model: nn.Module, place: torch.device) -> bool:
     """Whether the loops are written for a network, and for where it is trained."""
-    return place.type == "cpu" and isinstance(model, MLP) and is_written_out(model)
+    if place.type != "cpu":
+        return False
+    if isinstance(model, CNN):
+        few = cnn.window_numbers(model) * int(member.recipe.batch_size) <= MOST_WINDOWS
+        return cnn.is_written_out(model) and (few or len(model.shape) == 2)
+    return isinstance(model, MLP) and mlp.is_written_out(model)
 
 
 @cache
@@ -43,7 +52,7 @@ def threads(number: int) -> AbstractContextManager[Any]:
     return _libraries().limit(limits=number, user_api="blas")  # type: ignore[no-any-return]
 
 
-class Perceptrons:
+class Singles:
     """A `Program`.
 
     Args:
@@ -52,8 +61,8 @@ class Perceptrons:
         parts: what each is trained on.
     """
 
-    def __init__(self, members: Sequence[Member], models: Sequence[MLP], parts: Sequence[Parts[Rows]]) -> None:
-        self._each = [Perceptron(*given) for given in zip(members, models, parts, strict=True)]
+    def __init__(self, members: Sequence[Member], models: Sequence[MLP | CNN], parts: Sequence[Parts[Rows]]) -> None:
+        self._each = [Single(*given) for given in zip(members, models, parts, strict=True)]
         self._rows = torch.zeros(len(members), max(one.layout.size for one in self._each))
         for m, one in enumerate(self._each):
             put(one.layout, self._rows, m, one.initial)
