@@ -178,6 +178,7 @@ class Room(NamedTuple):
         z: what activations are given.
         a: what they make.
         pooled: of that, where a layer pools.
+        winners: numbers, in their fields, of those that pooling took.
         dropped: of that, where channels drop.
         mean: over positions.
         normal: normalised units.
@@ -194,6 +195,7 @@ class Room(NamedTuple):
     z: Floats
     a: Floats
     pooled: Floats
+    winners: Floats
     dropped: Floats
     mean: Floats
     normal: Floats
@@ -377,46 +379,46 @@ def cut_back(grad, kernel, into):  # type: ignore[no-untyped-def]
                 for di in range(i - tall // 2, i + tall // 2 + 1):
                     for dj in range(j - wide // 2, j + wide // 2 + 1):
                         if 0 <= di < height and 0 <= dj < width:
-                            of = grad[row, at : at + channels]
                             for c in range(channels):
-                                into[e, di, dj, c] += of[c]
+                                into[e, di, dj, c] += grad[row, at + c]
                         at += channels
                 row += 1
 
 
 @_compiled
-def pool(a, factors, pooled):  # type: ignore[no-untyped-def]
-    """The largest of each field of neighbours."""
+def pool(a, factors, pooled, winners):  # type: ignore[no-untyped-def]
+    """The largest of each field of neighbours, and the number of the first that is."""
     examples, height, width, units = pooled.shape
     tall, wide = factors
     for e in range(examples):
         for i in range(height):
             for j in range(width):
-                best = pooled[e, i, j]
+                best, winner = pooled[e, i, j], winners[e, i, j]
                 for u in range(units):
                     best[u] = a[e, i * tall, j * wide, u]
+                    winner[u] = _0
                 for n in range(1, tall * wide):
-                    other = a[e, i * tall + n // wide, j * wide + n % wide]
+                    other, number = a[e, i * tall + n // wide, j * wide + n % wide], np.float32(n)
                     for u in range(units):
+                        winner[u] = number if other[u] > best[u] else winner[u]
                         best[u] = other[u] if other[u] > best[u] else best[u]
 
 
 @_compiled
-def pool_back(grad, a, pooled, factors, into):  # type: ignore[no-untyped-def]
-    """The gradient goes to the first of the largest; `grad` is used up."""
-    examples, height, width, units = pooled.shape
+def pool_back(grad, winners, factors, into):  # type: ignore[no-untyped-def]
+    """The gradient goes to the winners."""
+    examples, height, width, units = winners.shape
     tall, wide = factors
-    into[:] = _0  # sides that don't divide leave a rest
+    if into.shape[1] % tall or into.shape[2] % wide:
+        into[:] = _0
     for e in range(examples):
         for i in range(height):
             for j in range(width):
-                best, left = pooled[e, i, j], grad[e, i, j]
+                winner, whole = winners[e, i, j], grad[e, i, j]
                 for n in range(tall * wide):
-                    own = a[e, i * tall + n // wide, j * wide + n % wide]
-                    to = into[e, i * tall + n // wide, j * wide + n % wide]
+                    to, number = into[e, i * tall + n // wide, j * wide + n % wide], np.float32(n)
                     for u in range(units):
-                        to[u] = left[u] if own[u] == best[u] else _0
-                        left[u] = _0 if own[u] == best[u] else left[u]
+                        to[u] = whole[u] if winner[u] == number else _0
 
 
 @_compiled
@@ -615,8 +617,13 @@ def forward(net, learned, knobs, room, examples, keys, training):  # type: ignor
         if net.pool[layer, 0] * net.pool[layer, 1] > 1:
             smaller = sides // net.pool[layer]
             fields = smaller[0] * smaller[1]
-            pooled = _maps(room.pooled, net.at[layer, POOLED] * room.rows, examples, smaller, units)
-            pool(_maps(room.a, made, examples, sides, units), net.pool[layer], pooled)
+            pooled = net.at[layer, POOLED] * room.rows
+            pool(
+                _maps(room.a, made, examples, sides, units),
+                net.pool[layer],
+                _maps(room.pooled, pooled, examples, smaller, units),
+                _maps(room.winners, pooled, examples, smaller, units),
+            )
         if knobs.factor[layer, 1] > _1:
             pools = net.pool[layer, 0] * net.pool[layer, 1] > 1
             of = _cube(room.pooled, net.at[layer, POOLED] * room.rows, examples, fields, units)
@@ -725,8 +732,7 @@ def backward(net, learned, knobs, room, examples, drops):  # type: ignore[no-unt
         if net.pool[below, 0] * net.pool[below, 1] > 1:
             pool_back(
                 _maps(here, 0, examples, fields, channels),
-                _maps(room.a, made, examples, net.sides[below], channels),
-                _maps(room.pooled, net.at[below, POOLED] * room.rows, examples, fields, channels),
+                _maps(room.winners, net.at[below, POOLED] * room.rows, examples, fields, channels),
                 net.pool[below],
                 _maps(there, 0, examples, net.sides[below], channels),
             )
@@ -886,6 +892,6 @@ def ready() -> None:
     learned = Learned(floats, floats, floats, floats, np.zeros((2, 0), np.float32))
     zero, none = np.float32(0), np.zeros((0, 1), np.float32)
     knobs = Knobs(0, zero, zero, zero, zero, zero, none, none, np.zeros((0, 0), np.int32))
-    room = Room(1, *(floats,) * 11, none, floats)
+    room = Room(1, *(floats,) * 12, none, floats)
     epoch = Epoch(one, 1, np.zeros((0, 0, 2), np.int32), floats, none, floats, floats)
     run(net, learned, Data(none, floats, floats), epoch, knobs, room, 0, 0, 0, False, none, none)

@@ -236,6 +236,7 @@ def _room(net: loops.Network, rows: int, inputs: int) -> loops.Room:
         z=room(made - last),
         a=room(made - last),
         pooled=room(pooled),
+        winners=room(pooled),
         dropped=room(pooled if behind else 0),
         mean=room(means),
         normal=room(made - last if normalises else 0),
