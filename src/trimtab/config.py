@@ -250,8 +250,23 @@ def rehearse(app: Hydra, argv: Sequence[str], hydra: Sequence[str] = ()) -> None
     """Composes what a multirun of `run` will, for whoever waits for something else; errors are left to that."""
     with suppress(TrimtabError, *WRONG):
         _, typed = split_flags([*hydra, *argv])
-        master = app.compose_config("config", _of_multirun(overrides(typed)), run_mode=RunMode.MULTIRUN)
+        texts = _of_multirun(overrides(typed))
+        master = app.compose_config("config", texts, run_mode=RunMode.MULTIRUN)
         OmegaConf.select(master, "hydra.sweep.dir")  # the study's name, for which it is planned
+        _expect(app, texts, master)
+
+
+def _expect(app: Hydra, texts: list[str], master: DictConfig) -> None:
+    """Has the application take this for what it composes next, if it is of these overrides."""
+    loader = app.config_loader
+    compose = loader.load_configuration
+
+    def load_configuration(*args: Any, **how: Any) -> DictConfig:
+        del loader.load_configuration  # the class has its own
+        asked = how.get("overrides"), how.get("run_mode")
+        return master if asked == (texts, RunMode.MULTIRUN) else compose(*args, **how)
+
+    loader.load_configuration = load_configuration  # type: ignore[method-assign]
 
 
 def _of_multirun(given: Iterable[Override]) -> list[str]:

@@ -14,6 +14,7 @@ from trimtab.sweep.executors.local import Processes, preloading
 from trimtab.sweep.executors.worker import share
 
 PRELOAD = (
+    "trimtab.trial.quickly",
     "trimtab.stages.population",
     "trimtab.stages.preflight",
     "trimtab.sweep.jobs.job",
