@@ -1,6 +1,5 @@
 """What `loops.py` must know of a network: its layers, whatever module they come from."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -82,11 +81,6 @@ class Chain:
     def drops(self) -> NDArray[np.float32]:
         """(layers, 2) rates of dropout before a layer, and of channels behind it."""
         return np.array([[layer.before.rate, layer.behind.rate] for layer in self.layers], np.float32)
-
-    @property
-    def has_maps(self) -> bool:
-        """Whether neighbours count in what it is given."""
-        return math.prod(self.layers[0].sides) > 1
 
     @property
     def widest(self) -> int:

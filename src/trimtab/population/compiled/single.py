@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trimtab.data.arrays import Parts, Problem
+from trimtab.data.arrays import Parts
 from trimtab.models.cnn import CNN
 from trimtab.models.dropout import keys, positions, thresholds
 from trimtab.models.mlp import MLP
@@ -32,6 +32,27 @@ _CPU = torch.device("cpu")
 _NONE, _NOTHING = np.empty(0, np.float32), np.empty((0, 0), np.float32)
 
 
+class Laid:
+    """Rows as the loops go through them; members with the same kind of network share them.
+
+    Args:
+        parts: to learn from, and to validate by.
+        has_maps: whether neighbours count: channels are the last then.
+    """
+
+    def __init__(self, parts: Parts[Rows], has_maps: bool) -> None:
+        self._has_maps, problem, y = has_maps, parts.problem, parts.train.y.to(torch.float32).numpy()
+        weights = _NONE
+        if problem.task == "classification":
+            weights = np.array(problem.class_weights or (1.0,) * problem.outputs, np.float32)
+        self.data = loops.Data(self.of(parts.train.x).numpy(), y, weights)
+        self.val = self.of(parts.val.x).numpy()
+
+    def of(self, x: Tensor) -> Tensor:
+        """(rows, channels, …) → (rows, numbers of an example)."""
+        return (x.movedim(1, -1) if self._has_maps else x).flatten(1)
+
+
 class Single:
     """A network, its data and its knobs; its row and its optimizer's memory are lent to it.
 
@@ -39,15 +60,20 @@ class Single:
         member: whose it is.
         model: with the weights and buffers to start from.
         parts: what it is trained on.
+        laid: the same for its kind of network.
 
     Attributes:
         layout: of its row.
         initial: its weights at first, by the layout's names.
         streams: its generators, by name; nothing is drawn from those whose knob is off.
         seconds: that its steps took in this epoch.
+        rows: the most that go through at once.
+        room: memory, see `shared_rooms`.
     """
 
-    def __init__(self, member: Member, model: MLP | CNN, parts: Parts[Rows]) -> None:
+    room: loops.Room
+
+    def __init__(self, member: Member, model: MLP | CNN, parts: Parts[Rows], laid: Laid) -> None:
         self._chain, parameters = chain(model), dict(model.named_parameters())
         self.initial: Named = {ours: parameters[theirs].detach() for ours, theirs in self._chain.names.items()}
         shapes = {name: tuple(value.shape) for name, value in self.initial.items()}
@@ -62,12 +88,9 @@ class Single:
         decayed = self.layout.weights if settings.decay_on == "weights" else self.layout.size
         self._net = self._chain.network(self.layout, decayed)
         self._batch = min(int(member.recipe.batch_size), len(parts.train))
-        self._data, self._val = (
-            _data(self._laid(parts.train.x), parts.train.y, parts.problem),
-            self._laid(parts.val.x).numpy(),
-        )
+        self._laid = laid
         self._knobs = _knobs(member.optimizer[0], settings, self._chain, self._batch)
-        self._room = _room(self._net, max(self._batch, self._at_once), self._data.x.shape[1])
+        self.rows = max(self._batch, self._at_once)
         self._statistics, self._tracked, running = _statistics(model, self._chain)
         self._learned = loops.Learned(_NONE, np.zeros(self.layout.size, np.float32), _NONE, _NONE, running)
 
@@ -76,9 +99,28 @@ class Single:
         largest = int(self._net.sides.prod(1).max())
         return min(AT_ONCE, max(1, MAPS_AT_ONCE // largest))
 
-    def _laid(self, x: Tensor) -> Tensor:
-        """(rows, channels, …) → (rows, numbers of an example) as the loops go through them: maps channels last."""
-        return (x.movedim(1, -1) if self._chain.has_maps else x).flatten(1)
+    def needs(self) -> dict[str, int]:
+        """Numbers in each part of a `loops.Room`."""
+        net, rows = self._net, self.rows
+        windows, made, pooled, means, before, behind, units = (int(n) for n in net.at[-1])
+        last, normalises = int(net.units[-1]), net.normalisation != loops.NONE
+        of_a_layer = net.sides.prod(1) * np.maximum(net.units, net.kernel.prod(1) * net.channels)
+        return {
+            "x": rows * self._laid.data.x.shape[1],
+            "windows": rows * windows,
+            "z": rows * (made - last),
+            "a": rows * (made - last),
+            "pooled": rows * pooled,
+            "winners": rows * pooled,
+            "dropped": rows * pooled if behind else 0,
+            "mean": rows * means,
+            "normal": rows * (made - last) if normalises else 0,
+            "factor": max(units, rows * len(net.units)) if normalises else 0,
+            "before": rows * before,
+            "behind": rows * behind,
+            "grads": rows * int(of_a_layer.max()),
+            "out": rows * last,
+        }
 
     def lend(self, row: Tensor, memory: Sequence[Tensor]) -> None:
         """Says where its weights lie from now on, and what its optimizer remembers."""
@@ -133,7 +175,7 @@ class Single:
         if augments:
             numbers = self._epoch.order[step * self._batch : (step + 1) * self._batch]
             x = self._augmentation(self._rows.x[torch.from_numpy(numbers)], self.streams["augmentation"])
-            self._room.x[: x.numel()] = self._laid(x).flatten().numpy()
+            self.room.x[: x.numel()] = self._laid.of(x).flatten().numpy()
         if settings.weight_noise:
             self._add(row, settings.weight_noise, "weight_noise")
         self._steps(loops.GRADIENT, step, step + 1, given=augments)
@@ -145,7 +187,7 @@ class Single:
         self._steps(loops.UPDATE, step, step + 1)
 
     def _steps(self, parts: int, first: int, stop: int, *, given: bool = False) -> None:
-        own = self._net, self._learned, self._data, self._epoch, self._knobs, self._room
+        own = self._net, self._learned, self._laid.data, self._epoch, self._knobs, self.room
         loops.run(*own, parts, first, stop, given, _NOTHING, _NOTHING)
 
     def _add(self, to: loops.Floats, sd: float, stream: str) -> None:
@@ -162,9 +204,9 @@ class Single:
 
     def outputs(self) -> Tensor:
         """(rows, outputs) of its validation rows."""
-        found = np.empty((len(self._val), self._net.units[-1]), np.float32)
-        own = self._net, self._learned, self._data, self._epoch, self._knobs, self._room
-        loops.run(*own, 0, 0, 0, False, self._val, found)
+        found = np.empty((len(self._laid.val), self._net.units[-1]), np.float32)
+        own = self._net, self._learned, self._laid.data, self._epoch, self._knobs, self.room
+        loops.run(*own, 0, 0, 0, False, self._laid.val, found)
         return torch.from_numpy(found)
 
     def weights(self) -> Named:
@@ -195,13 +237,6 @@ def _statistics(model: MLP | CNN, of: Chain) -> tuple[dict[str, tuple[slice, int
     return found, tracked, running
 
 
-def _data(x: Tensor, y: Tensor, problem: Problem) -> loops.Data:
-    weights = _NONE
-    if problem.task == "classification":
-        weights = np.array(problem.class_weights or (1.0,) * problem.outputs, np.float32)
-    return loops.Data(x.numpy(), y.to(torch.float32).numpy(), weights)
-
-
 def _knobs(optimizer: str, settings: Regularisation, of: Chain, batch: int) -> loops.Knobs:
     least, factor = thresholds(torch.from_numpy(of.drops))
 
@@ -221,28 +256,10 @@ def _knobs(optimizer: str, settings: Regularisation, of: Chain, batch: int) -> l
     )
 
 
-def _room(net: loops.Network, rows: int, inputs: int) -> loops.Room:
-    def room(numbers: int) -> loops.Floats:
-        return np.empty(rows * numbers, np.float32)
-
-    windows, made, pooled, means, before, behind, units = (int(n) for n in net.at[-1])
-    last = int(net.units[-1])
-    normalises = net.normalisation != loops.NONE
-    of_a_layer = net.sides.prod(1) * np.maximum(net.units, net.kernel.prod(1) * net.channels)
-    return loops.Room(
-        rows=rows,
-        x=room(inputs),
-        windows=room(windows),
-        z=room(made - last),
-        a=room(made - last),
-        pooled=room(pooled),
-        winners=room(pooled),
-        dropped=room(pooled if behind else 0),
-        mean=room(means),
-        normal=room(made - last if normalises else 0),
-        factor=np.empty(max(units, rows * len(net.units)) if normalises else 0, np.float32),
-        before=room(before),
-        behind=room(behind),
-        grads=np.empty((2, rows * int(of_a_layer.max())), np.float32),
-        out=room(last),
-    )
+def shared_rooms(each: Sequence[Single]) -> None:
+    """Gives all of them the same memory, as large as the one that needs most: only one runs at a time."""
+    needs = [one.needs() for one in each]
+    most = {name: max(need[name] for need in needs) for name in needs[0]}
+    numbers = {name: np.empty((2, size) if name == "grads" else size, np.float32) for name, size in most.items()}
+    for one in each:
+        one.room = loops.Room(rows=one.rows, **numbers)

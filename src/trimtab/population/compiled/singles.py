@@ -19,7 +19,7 @@ from trimtab.models.cnn import CNN
 from trimtab.models.mlp import MLP
 from trimtab.population import cnn, mlp
 from trimtab.population.compiled import loops
-from trimtab.population.compiled.single import Single
+from trimtab.population.compiled.single import Laid, Single, shared_rooms
 from trimtab.population.flat import put
 from trimtab.population.members import Member
 from trimtab.population.optimizers import Optimizers
@@ -62,7 +62,13 @@ class Singles:
     """
 
     def __init__(self, members: Sequence[Member], models: Sequence[MLP | CNN], parts: Sequence[Parts[Rows]]) -> None:
-        self._each = [Single(*given) for given in zip(members, models, parts, strict=True)]
+        laid: dict[tuple[int, bool], Laid] = {}
+        self._each = []
+        for member, model, own in zip(members, models, parts, strict=True):
+            key = id(own), isinstance(model, CNN)
+            laid[key] = laid.get(key) or Laid(own, isinstance(model, CNN))
+            self._each.append(Single(member, model, own, laid[key]))
+        shared_rooms(self._each)
         self._rows = torch.zeros(len(members), max(one.layout.size for one in self._each))
         for m, one in enumerate(self._each):
             put(one.layout, self._rows, m, one.initial)
