@@ -162,6 +162,15 @@ def test_a_number_that_is_none_stays_so(activation: str) -> None:
     assert np.isnan(gradient).all()
 
 
+def test_rows_may_lie_by_columns() -> None:
+    """As those of a fold do, which are cut out of a table."""
+    parts = data(12, "classification")
+    lying = Parts(*(Placed(p.x.T.contiguous().T, p.y) for p in (parts.train, parts.val)), parts.problem)
+    assert not lying.train.x.is_contiguous()
+    torch.manual_seed(0)
+    check_step(mlp(depth=1)(FEATURES, CLASSES), lying)
+
+
 def test_divergence_is_seen(rows: Rows) -> None:
     given = recipe(mlp(activation="relu"), sgd(lr=1e6))
     ((_, ended),) = train_many([Member(0, given, 0)], rows.train, rows.val, rows.problem)

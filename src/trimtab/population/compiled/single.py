@@ -45,12 +45,12 @@ class Laid:
         weights = _NONE
         if problem.task == "classification":
             weights = np.array(problem.class_weights or (1.0,) * problem.outputs, np.float32)
-        self.data = loops.Data(self.of(parts.train.x).numpy(), y, weights)
+        self.data = loops.Data(self.of(parts.train.x).numpy(), np.ascontiguousarray(y), weights)
         self.val = self.of(parts.val.x).numpy()
 
     def of(self, x: Tensor) -> Tensor:
         """(rows, channels, …) → (rows, numbers of an example)."""
-        return (x.movedim(1, -1) if self._has_maps else x).flatten(1)
+        return (x.movedim(1, -1) if self._has_maps else x).flatten(1).contiguous()  # a table may lie by columns
 
 
 class Single:
