@@ -45,6 +45,10 @@ class Layout:
         """Length of a row."""
         return sum(map(_room, self.shapes.values()))
 
+    def decayed(self, decay_on: str) -> int:
+        """Length of the part of a row that `regularisation.decay_on` names."""
+        return self.weights if decay_on == "weights" else self.size
+
     @property
     def starts(self) -> dict[str, int]:
         """Where in a row each parameter begins."""

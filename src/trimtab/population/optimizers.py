@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trimtab.population.flat import Layout, put
+from trimtab.population.flat import Layout, Shape, put
 from trimtab.population.state import MemberState
 
 NADAM_FADE = 0.96**0.004
@@ -290,6 +290,21 @@ class Optimizers:
     def of(self, member: int) -> tuple[Stacked, int]:
         """A member's optimizer, and its row there."""
         return next((optimizer, member - own.start) for own, optimizer in self._each if member < own.stop)
+
+    @property
+    def rates(self) -> list[float]:
+        """Of each member, without the schedules' factors."""
+        found: list[float] = self.lr.flatten().tolist()
+        return found
+
+    def remembered(
+        self, member: int, layout: Layout, shapes: Mapping[str, Shape]
+    ) -> tuple[tuple[dict[str, Tensor], ...], dict[str, float]]:
+        """A copy of a member's memory on the CPU, at its own sizes, and of its products."""
+        optimizer, row = self.of(member)
+        memories = [layout.corners(memory, row, shapes) for memory in optimizer.memory]
+        products = {name: float(product[row]) for name, product in optimizer.products.items()}
+        return tuple({name: value.clone().cpu() for name, value in memory.items()} for memory in memories), products
 
     def resume(self, member: int, layout: Layout, state: MemberState) -> None:
         """Gives a member the memory and the products that it had."""

@@ -1,7 +1,8 @@
 """What trains the weights of a stack's members: the engine says when, and whom it lets go."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +18,9 @@ class Program(Protocol):
     @property
     def rates(self) -> list[float]:
         """Each member's learning rate, without its schedule's factor."""
+
+    def threads(self, number: int) -> AbstractContextManager[Any]:
+        """Has it compute on so many of a CPU's threads, where torch's setting does not see to that."""
 
     def begin(self, first: Sequence[int], factors: Sequence[Sequence[float]], orders: Sequence[Tensor]) -> None:
         """An epoch begins.

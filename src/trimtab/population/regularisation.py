@@ -45,7 +45,7 @@ class Regularisers:
             values = [off if (v := getattr(s, name)) is None else float(v) for s in self.settings]
             return None if all(v == off for v in values) else torch.tensor(values, device=self._device).unsqueeze(1)
 
-        self.decayed = self._layout.weights if self.settings[0].decay_on == "weights" else self._layout.size
+        self.decayed = self._layout.decayed(self.settings[0].decay_on)
         self.smoothing = column("label_smoothing")
         self._l2, self._l1, self._proximal = column("l2"), column("l1"), column("l1_proximal")
         self._clip_value, self._clip_norm = column("clip_value", torch.inf), column("clip_norm", torch.inf)

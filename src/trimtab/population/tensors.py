@@ -4,6 +4,8 @@ Members' losses are never mixed: the gradient of one with respect to another's w
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,8 +60,11 @@ class Tensors:
     @property
     def rates(self) -> list[float]:
         """See `Program`."""
-        found: list[float] = self.stepping.lr.flatten().tolist()
-        return found
+        return self.stepping.rates
+
+    def threads(self, number: int) -> AbstractContextManager[Any]:
+        """See `Program`: torch's own setting is all there is."""
+        return nullcontext()
 
     def begin(self, first: Sequence[int], factors: Sequence[Sequence[float]], orders: Sequence[Tensor]) -> None:
         """Works out all that hangs on the number of a step alone."""
@@ -123,10 +128,7 @@ class Tensors:
 
     def memory(self, member: int) -> tuple[tuple[Named, ...], dict[str, float]]:
         """See `Program`."""
-        optimizer, row = self.stepping.of(member)
-        memories = [self.flat.layout.corners(memory, row, self._shapes[member]) for memory in optimizer.memory]
-        products = {name: float(product[row]) for name, product in optimizer.products.items()}
-        return tuple({name: value.clone().cpu() for name, value in memory.items()} for memory in memories), products
+        return self.stepping.remembered(member, self.flat.layout, self._shapes[member])
 
     def streams(self, member: int) -> dict[str, torch.Generator]:
         """See `Program`."""

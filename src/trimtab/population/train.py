@@ -8,7 +8,6 @@ from torch import nn
 
 from trimtab.data.arrays import Arrays, Parts, Problem
 from trimtab.errors import TrimtabError
-from trimtab.population.compiled import singles
 from trimtab.population.engine import Bursts, Population, Seat
 from trimtab.population.members import Member, with_rows
 from trimtab.population.stacks import Candidate, stacks
@@ -75,7 +74,7 @@ def _train_stack(stack: list[Candidate], device: Device) -> Iterator[tuple[int, 
         population = Population(members, [c.model for c in stack], _placed(trainer, stack), ended)
         population.release(range(len(stack)))  # who was paused at its end has nothing left to train
         if population.seats:
-            with interruptible(), singles.threads(device.threads):
+            with interruptible(), population.program.threads(device.threads):
                 trainer.fit(population, Bursts(population.epoch_steps))
             population.trainer = None
     yield from done

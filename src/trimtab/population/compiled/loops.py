@@ -613,11 +613,14 @@ def forward(net, learned, knobs, room, examples, keys, training):  # type: ignor
                 cubes = z.reshape(examples, positions, units), normal.reshape(examples, positions, units)
                 normalise_layer(cubes[0], cubes[1], room.factor[layer * room.rows :], scale, shift)
         bend(net.activation, z.reshape(-1), room.a[made : made + rows * units])
-        fields = positions
-        if net.pool[layer, 0] * net.pool[layer, 1] > 1:
+        fields, pooled, pools = (
+            positions,
+            net.at[layer, POOLED] * room.rows,
+            net.pool[layer, 0] * net.pool[layer, 1] > 1,
+        )
+        if pools:
             smaller = sides // net.pool[layer]
             fields = smaller[0] * smaller[1]
-            pooled = net.at[layer, POOLED] * room.rows
             pool(
                 _maps(room.a, made, examples, sides, units),
                 net.pool[layer],
@@ -625,11 +628,9 @@ def forward(net, learned, knobs, room, examples, keys, training):  # type: ignor
                 _maps(room.winners, pooled, examples, smaller, units),
             )
         if knobs.factor[layer, 1] > _1:
-            pools = net.pool[layer, 0] * net.pool[layer, 1] > 1
-            of = _cube(room.pooled, net.at[layer, POOLED] * room.rows, examples, fields, units)
-            if not pools:
-                of = _cube(room.a, made, examples, fields, units)
-            to = _cube(room.dropped, net.at[layer, POOLED] * room.rows, examples, fields, units)
+            source, first = (room.pooled, pooled) if pools else (room.a, made)
+            of = _cube(source, first, examples, fields, units)
+            to = _cube(room.dropped, pooled, examples, fields, units)
             if drops:
                 mask = _part(room.behind, net.at[layer, BEHIND] * room.rows, examples, units)
                 draw(mask, keys[layer, 1], knobs.positions, knobs.least[layer, 1], knobs.factor[layer, 1])

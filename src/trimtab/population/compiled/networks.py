@@ -37,7 +37,6 @@ class Layer:
         channels: of the map that it is given.
         units: of the map that it makes.
         norm: `scale` and `shift` by their names; empty without a normalisation.
-        statistics: the module that has a batch's running statistics; empty where there are none.
         sides: of the map that it is given.
         kernel: of its window.
         pool: factor by which each side is pooled.
@@ -50,7 +49,6 @@ class Layer:
     channels: int
     units: int
     norm: tuple[str, str] | tuple[()] = ()
-    statistics: str = ""
     sides: Sides = (1, 1)
     kernel: Sides = (1, 1)
     pool: Sides = (1, 1)
@@ -86,6 +84,12 @@ class Chain:
     def widest(self) -> int:
         """The most units that a mask is of."""
         return max(max(layer.channels, layer.units) for layer in self.layers)
+
+    def statistics_of(self, layer: Layer) -> str:
+        """The module that has its batches' running statistics; empty where there are none."""
+        if not layer.norm or self.normalisation != "batch":
+            return ""
+        return self.names[layer.norm[0]].removesuffix(".weight")
 
     def at(self) -> NDArray[np.int64]:
         """See `loops.Network.at`."""
@@ -159,7 +163,6 @@ def _perceptron(model: MLP) -> Chain:
                 linear.in_features,  # type: ignore[arg-type,union-attr]
                 linear.out_features,  # type: ignore[arg-type,union-attr]
                 norm=() if norm is None else (f"{prefix}scale", f"{prefix}shift"),
-                statistics=f"layers.normalisation_{at + 1}" if kind_of(norm) == "batch" else "",
                 before=Drop(of_hidden, first + at - 1) if at else Drop(of_input, 0),
             )
         )
@@ -178,7 +181,6 @@ def _convolutional(model: CNN) -> Chain:
                 int(weight.shape[1]),  # type: ignore[index]
                 int(weight.shape[0]),  # type: ignore[index]
                 norm=() if kind_of(part.norm) == "none" else (f"{part.norm_name}.weight", f"{part.norm_name}.bias"),
-                statistics=part.norm_name if kind_of(part.norm) == "batch" else "",
                 sides=_two(part.sides),
                 kernel=_two(part.kernel),
                 pool=_two(part.pooled),

@@ -85,8 +85,7 @@ class Single:
         noisy = settings.weight_noise or settings.gradient_noise
         self._draws = bool(noisy or self._augmentation != Augmentation())
         self.streams: dict[str, torch.Generator] = {name: seeds.generator(member.seed, name) for name in STREAMS}
-        decayed = self.layout.weights if settings.decay_on == "weights" else self.layout.size
-        self._net = self._chain.network(self.layout, decayed)
+        self._net = self._chain.network(self.layout, self.layout.decayed(settings.decay_on))
         self._batch = min(int(member.recipe.batch_size), len(parts.train))
         self._laid = laid
         self._knobs = _knobs(member.optimizer[0], settings, self._chain, self._batch)
@@ -187,8 +186,11 @@ class Single:
         self._steps(loops.UPDATE, step, step + 1)
 
     def _steps(self, parts: int, first: int, stop: int, *, given: bool = False) -> None:
+        self._run(parts, first, stop, given, _NOTHING, _NOTHING)
+
+    def _run(self, parts: int, first: int, stop: int, given: bool, x: loops.Floats, found: loops.Floats) -> None:
         own = self._net, self._learned, self._laid.data, self._epoch, self._knobs, self.room
-        loops.run(*own, parts, first, stop, given, _NOTHING, _NOTHING)
+        loops.run(*own, parts, first, stop, given, x, found)
 
     def _add(self, to: loops.Floats, sd: float, stream: str) -> None:
         """Draws as the trial alone does: in the shapes and the order of its module's parameters."""
@@ -205,8 +207,7 @@ class Single:
     def outputs(self) -> Tensor:
         """(rows, outputs) of its validation rows."""
         found = np.empty((len(self._laid.val), self._net.units[-1]), np.float32)
-        own = self._net, self._learned, self._laid.data, self._epoch, self._knobs, self.room
-        loops.run(*own, 0, 0, 0, False, self._laid.val, found)
+        self._run(0, 0, 0, False, self._laid.val, found)
         return torch.from_numpy(found)
 
     def weights(self) -> Named:
@@ -229,7 +230,7 @@ def _statistics(model: MLP | CNN, of: Chain) -> tuple[dict[str, tuple[slice, int
     starts = of.at()[:, loops.UNITS]
     running = np.zeros((2, starts[-1]), np.float32)
     for layer, start in zip(of.layers, starts, strict=False):
-        if name := layer.statistics:
+        if name := of.statistics_of(layer):
             own = slice(int(start), int(start) + layer.units)
             found[name] = own, layer.sides[0] * layer.sides[1]
             tracked[name] = int(buffers[f"{name}.num_batches_tracked"])

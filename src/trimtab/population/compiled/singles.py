@@ -47,11 +47,6 @@ def _libraries() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def threads(number: int) -> AbstractContextManager[Any]:
-    """Has products run on so many threads, which torch's setting says nothing to."""
-    return _libraries().limit(limits=number, user_api="blas")  # type: ignore[no-any-return]
-
-
 class Singles:
     """A `Program`.
 
@@ -83,8 +78,11 @@ class Singles:
     @property
     def rates(self) -> list[float]:
         """See `Program`."""
-        found: list[float] = self._stepping.lr.flatten().tolist()
-        return found
+        return self._stepping.rates
+
+    def threads(self, number: int) -> AbstractContextManager[Any]:
+        """See `Program`: torch's setting says nothing to the products."""
+        return _libraries().limit(limits=number, user_api="blas")  # type: ignore[no-any-return]
 
     def begin(self, first: Sequence[int], factors: Sequence[Sequence[float]], orders: Sequence[Tensor]) -> None:
         """See `Program`."""
@@ -118,10 +116,8 @@ class Singles:
 
     def memory(self, member: int) -> tuple[tuple[Named, ...], dict[str, float]]:
         """See `Program`."""
-        layout, (optimizer, row) = self._each[member].layout, self._stepping.of(member)
-        memories = [layout.views(memory[row : row + 1]) for memory in optimizer.memory]
-        products = {name: float(product[row]) for name, product in optimizer.products.items()}
-        return tuple({name: value[0].clone() for name, value in views.items()} for views in memories), products
+        layout = self._each[member].layout
+        return self._stepping.remembered(member, layout, layout.shapes)
 
     def streams(self, member: int) -> dict[str, torch.Generator]:
         """See `Program`."""
